@@ -1,1 +1,47 @@
-//! Skeleton.
+//! API types of `lvs-operator.io/v1alpha1`: four kinds, their CEL rules, conditions, names.
+//!
+//! Types and rules only. There is no client here, and there never is one: the operator and the agent meet in these
+//! types and nowhere else. A rule that one object can be judged by is CEL here, so that the API server refuses it
+//! with a message; a rule that needs other objects is in the operator's `validate`.
+//!
+//! A field is here when it works. What the schema lacks, the API server refuses, which is what a user should see.
+#![forbid(unsafe_code)]
+// The KubeSchema derive repeats each type inside a function, where `pub` reaches nobody.
+#![allow(unreachable_pub)]
+
+pub mod conditions;
+mod director_group;
+mod lvs;
+pub mod names;
+mod placement;
+mod real_server;
+mod schema;
+mod virtual_service;
+
+pub use director_group::{
+    AllowedNamespaces, DirectorGroup, DirectorGroupSpec, DirectorGroupStatus, Member,
+    NamespacesFrom,
+};
+pub use lvs::{
+    ForwardingMethod, HealthCheck, NoProbe, Port, Protocol, Role, Scheduler, Selector,
+    SelectorOperator, SelectorRequirement, VirtualAddress,
+};
+pub use placement::{
+    AddressOwner, DestinationState, DirectorAddress, DirectorAddressReport, DirectorPart,
+    DirectorReport, HostAddress, HostAddressReport, HostPart, HostRealServer, HostReport,
+    HostState, PlacedRealServer, PlacedService, Placement, PlacementSpec, PlacementStatus,
+    PlacementSummary, RealServerReport, Subject, SubjectKind,
+};
+pub use real_server::{
+    RealServer, RealServerOfService, RealServerSpec, RealServerStatus, RealServerSummary,
+};
+pub use schema::{all, crd};
+pub use virtual_service::{
+    AddressStatus, Director, RealServerCounts, VirtualService, VirtualServiceSpec,
+    VirtualServiceStatus, VirtualServiceSummary,
+};
+
+/// The API group of all our kinds.
+pub const GROUP: &str = "lvs-operator.io";
+/// The one version served and stored.
+pub const VERSION: &str = "v1alpha1";

@@ -1,0 +1,197 @@
+//! Values that several kinds share, in the words of ipvsadm(8).
+
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Transport protocol of a virtual service's port.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Protocol {
+    #[default]
+    #[allow(missing_docs)]
+    Tcp,
+    #[allow(missing_docs)]
+    Udp,
+}
+
+/// How IPVS chooses the real server of a new connection: `ipvsadm -s`, the kernel's own names.
+/// `sh` and `mh` are not here yet: without their fallback flags a server that leaves refuses its share of the clients.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)]
+pub enum Scheduler {
+    Rr,
+    Wrr,
+    Lc,
+    #[default]
+    Wlc,
+    Lblc,
+    Lblcr,
+    Dh,
+    Sed,
+    Nq,
+    Fo,
+    Ovf,
+    Twos,
+}
+
+impl Scheduler {
+    /// The kernel's name, as in `ipvsadm -s`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Rr => "rr",
+            Self::Wrr => "wrr",
+            Self::Lc => "lc",
+            Self::Wlc => "wlc",
+            Self::Lblc => "lblc",
+            Self::Lblcr => "lblcr",
+            Self::Dh => "dh",
+            Self::Sed => "sed",
+            Self::Nq => "nq",
+            Self::Fo => "fo",
+            Self::Ovf => "ovf",
+            Self::Twos => "twos",
+        }
+    }
+}
+
+/// How packets travel from the director to the real server.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+pub enum ForwardingMethod {
+    /// Direct routing (`ipvsadm -g`): same link, the real server accepts the VIP itself and answers the client directly.
+    #[default]
+    DR,
+}
+
+/// An address that clients connect to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("isIP(self.address)").message("not an IPv4 or IPv6 address: write one such as 192.168.56.100").field_path(".address"),
+    validation = Rule::new("!isIP(self.address) || ip.isCanonical(self.address)").message("write the address in canonical form (lower case, shortest form)").field_path(".address"),
+    validation = Rule::new("!isIP(self.address) || ip(self.address).isGlobalUnicast()").message("loopback, link-local, multicast and unspecified addresses cannot be VIPs: use a unicast address").field_path(".address"),
+)]
+pub struct VirtualAddress {
+    /// IPv4 or IPv6 address in canonical text.
+    #[schemars(length(max = 45))]
+    pub address: String,
+}
+
+/// A port that the virtual service listens on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Port {
+    /// A name for people and status; unique within the service.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub name: Option<String>,
+    /// TCP when absent. (No schema default: defaults inside list items show as drift for ever in GitOps tools.)
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<Protocol>,
+    /// The port of the VIP, and with DR of the real servers too.
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: i32,
+}
+
+/// One health check of a list; all must pass.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.none)").message("name the probe; this version has none only: write healthChecks: [{none: {}}]"))]
+pub struct HealthCheck {
+    /// Always healthy: nothing is probed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub none: Option<NoProbe>,
+}
+
+/// The probe that probes nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NoProbe {}
+
+/// Chooses objects by their labels, as a Kubernetes LabelSelector; an empty one is refused.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("(has(self.matchLabels) && size(self.matchLabels) > 0) || (has(self.matchExpressions) && size(self.matchExpressions) > 0)")
+        .message("an empty selector is refused: select by label with matchLabels or matchExpressions"),
+)]
+pub struct Selector {
+    /// All of these labels with these values.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(length(max = 32))]
+    pub match_labels: BTreeMap<String, String>,
+    /// All of these requirements.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub match_expressions: Vec<SelectorRequirement>,
+}
+
+/// One requirement on a label.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("self.operator in ['In', 'NotIn'] ? has(self.values) && size(self.values) > 0 : !has(self.values) || size(self.values) == 0")
+        .message("In and NotIn need values; Exists and DoesNotExist take none"),
+)]
+pub struct SelectorRequirement {
+    /// The label's key.
+    #[schemars(length(min = 1, max = 317))]
+    pub key: String,
+    /// How the label is compared with `values`.
+    pub operator: SelectorOperator,
+    /// The values that In and NotIn compare with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(max = 63)))]
+    pub values: Vec<String>,
+}
+
+/// Kubernetes' operators of set-based selectors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[allow(missing_docs)]
+pub enum SelectorOperator {
+    In,
+    NotIn,
+    Exists,
+    DoesNotExist,
+}
+
+impl Selector {
+    /// Whether an object with these labels is chosen. An empty selector chooses nothing.
+    pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
+        if self.match_labels.is_empty() && self.match_expressions.is_empty() {
+            return false;
+        }
+        self.match_labels
+            .iter()
+            .all(|(k, v)| labels.get(k) == Some(v))
+            && self.match_expressions.iter().all(|r| {
+                let value = labels.get(&r.key);
+                match r.operator {
+                    SelectorOperator::In => value.is_some_and(|v| r.values.contains(v)),
+                    SelectorOperator::NotIn => value.is_none_or(|v| !r.values.contains(v)),
+                    SelectorOperator::Exists => value.is_some(),
+                    SelectorOperator::DoesNotExist => value.is_none(),
+                }
+            })
+    }
+}
+
+/// What a director does for a VIP now.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+pub enum Role {
+    /// It holds the VIPs.
+    Active,
+    /// It is programmed and holds no VIP.
+    Backup,
+    /// Nothing is known: its agent has not reported, or not lately.
+    Unknown,
+}

@@ -1,0 +1,326 @@
+//! Placement: what one node does for one subject. The operator writes `spec`, the node's agent writes `status`.
+//!
+//! Two operators may run at once, on stale views, and agents die at any moment; yet a VIP must never be on two nodes, and
+//! a real server must not lose its VIP while a director still sends to it. Both are kept by raising a flag, then looking:
+//!
+//! * A director's address is placed `Reserved`, and made the node's own (`addressOwner: Node`) only by a writer that sees
+//!   its reservation and no other node's Placement with that address. Writes carry the `resourceVersion` they decided on,
+//!   and Placements are one kind with one order of versions, so of two reservations at least one writer sees both.
+//! * A host's address is first marked `leaving`, and `withdraw` is set only by a writer that sees the mark and no director
+//!   that lists the real server; a real server is listed unprepared first, and its VIP enters `prepared` only when the
+//!   writer sees it listed and its host not leaving.
+
+use crate::lvs::{ForwardingMethod, Protocol, Role, Scheduler};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What one node does for one subject, by value. Machine-written: edit the VirtualService instead.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "lvs-operator.io", version = "v1alpha1", kind = "Placement", namespaced,
+    status = "PlacementStatus", derive = "PartialEq", shortname = "ipl",
+    selectable = ".spec.nodeName",
+    printcolumn(name = "KIND", type_ = "string", json_path = ".spec.subject.kind"),
+    printcolumn(name = "SUBJECT", type_ = "string", json_path = ".spec.subject.name"),
+    printcolumn(name = "NODE", type_ = "string", json_path = ".spec.nodeName"),
+    printcolumn(name = "PARTS", type_ = "string", json_path = ".status.summary.parts"),
+    printcolumn(name = "DESTINATIONS", type_ = "string", json_path = ".status.summary.destinations"),
+    printcolumn(name = "PROGRAMMED", type_ = "string", json_path = r#".status.conditions[?(@.type=="Programmed")].status"#),
+    printcolumn(name = "REASON", type_ = "string", json_path = r#".status.conditions[?(@.type=="Programmed")].reason"#),
+    printcolumn(name = "MESSAGE", type_ = "string", json_path = r#".status.conditions[?(@.type=="Programmed")].message"#, priority = 1),
+    printcolumn(name = "AGE", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    validation = Rule::new("self.metadata.name.size() <= 63").message("metadata.name: at most 63 characters"),
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self.nodeName == oldSelf.nodeName && self.subject == oldSelf.subject").message("nodeName and subject are immutable"))]
+pub struct PlacementSpec {
+    /// For whom the node does it.
+    pub subject: Subject,
+    /// The node. Its agent watches Placements by this field, and only its agent may write their status.
+    #[schemars(length(min = 1, max = 253))]
+    pub node_name: String,
+    /// The node's part as a director.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub director: Option<DirectorPart>,
+    /// The node's part as the host of real servers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub real_server: Option<HostPart>,
+}
+
+/// The object that a Placement exists for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Subject {
+    /// Its kind.
+    pub kind: SubjectKind,
+    /// Its name, in the Placement's namespace.
+    #[schemars(length(min = 1, max = 63))]
+    pub name: String,
+}
+
+/// Kinds that Placements exist for.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[allow(missing_docs)]
+pub enum SubjectKind {
+    VirtualService,
+}
+
+impl SubjectKind {
+    /// The kind's name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::VirtualService => "VirtualService",
+        }
+    }
+}
+
+/// Director: services × addresses × real servers. The agent multiplies, so that an object stays small.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DirectorPart {
+    /// The VIPs.
+    #[schemars(length(max = 32))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub addresses: Vec<DirectorAddress>,
+    /// The services on every VIP.
+    #[schemars(length(max = 64))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub services: Vec<PlacedService>,
+    /// The real servers of every service.
+    #[schemars(length(max = 512))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub real_servers: Vec<PlacedRealServer>,
+}
+
+/// A VIP on a director.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DirectorAddress {
+    /// The VIP.
+    #[schemars(length(max = 45))]
+    pub address: String,
+    /// The interface that carries it; absent = the one that routes to its network.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 15))]
+    pub interface: Option<String>,
+    /// Who decides that this node answers for it.
+    pub address_owner: AddressOwner,
+    /// Take back the VIP and its services. The entry stays until the status no longer lists the address.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub withdraw: bool,
+}
+
+/// Who decides that this node answers for a VIP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum AddressOwner {
+    /// Nobody yet: programmed like an active director, without the VIP. See the module's first rule.
+    Reserved,
+    /// This node holds it always.
+    Node,
+}
+
+/// One service: `ipvsadm -A` on every VIP.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PlacedService {
+    /// The transport protocol.
+    pub protocol: Protocol,
+    /// The port.
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: i32,
+    /// The scheduler.
+    pub scheduler: Scheduler,
+}
+
+/// One real server: `ipvsadm -a` in every service, on the VIPs for which it is prepared.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PlacedRealServer {
+    /// The RealServer's name.
+    #[schemars(length(max = 63))]
+    pub name: String,
+    /// The node that hosts it, when an agent prepares it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub node_name: Option<String>,
+    /// Its addresses, one a family.
+    #[schemars(length(min = 1, max = 2), inner(length(max = 45)))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub addresses: Vec<String>,
+    /// Its weight.
+    #[schemars(range(min = 0, max = 65535))]
+    pub weight: i32,
+    /// How packets reach it.
+    pub forwarding_method: ForwardingMethod,
+    /// The VIPs for which its host is proven ready, or needs no preparation. Under all others it is not in the table.
+    #[schemars(length(max = 32), inner(length(max = 45)))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub prepared: Vec<String>,
+}
+
+/// Host of real servers: which VIPs it must accept silently, and how.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HostPart {
+    /// How packets arrive.
+    pub forwarding_method: ForwardingMethod,
+    /// The VIPs.
+    #[schemars(length(max = 32))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub addresses: Vec<HostAddress>,
+    /// The real servers on this host, the leaving ones included: by their addresses the operator sees whether a director
+    /// still sends here.
+    #[schemars(length(max = 512))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub real_servers: Vec<HostRealServer>,
+}
+
+/// A VIP that a host accepts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HostAddress {
+    /// The VIP.
+    #[schemars(length(max = 45))]
+    pub address: String,
+    /// It is going; the agent still keeps it, and no director may begin to use it. See the module's second rule.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub leaving: bool,
+    /// Take it back: no director sends here any more. The entry stays until the status no longer lists the address.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub withdraw: bool,
+}
+
+/// A real server on a host.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HostRealServer {
+    /// The RealServer's name.
+    #[schemars(length(max = 63))]
+    pub name: String,
+    /// Its addresses.
+    #[schemars(length(min = 1, max = 2), inner(length(max = 45)))]
+    pub addresses: Vec<String>,
+}
+
+/// What the node's kernel was read to hold. Written by the agent of `spec.nodeName`, on change only.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PlacementStatus {
+    /// The `metadata.generation` that the last pass worked on, and read back after.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// The boot that this was read in (`/proc/sys/kernel/random/boot_id`); another boot's status counts as nothing.
+    #[serde(rename = "bootID", skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub boot_id: Option<String>,
+    /// The director part as read back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub director: Option<DirectorReport>,
+    /// The host part as read back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub real_server: Option<HostReport>,
+    /// The print columns, as text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub summary: Option<PlacementSummary>,
+    /// Programmed: True only after a read-back that found no difference.
+    #[serde(default)]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+}
+
+/// What a director's kernel holds for the subject.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DirectorReport {
+    /// VIPs of which the kernel holds anything of ours: the address, or a service on it.
+    #[schemars(length(max = 64))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub addresses: Vec<DirectorAddressReport>,
+    /// Real servers of the spec, and those that are still in the kernel without being in the spec.
+    #[schemars(length(max = 1024))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub real_servers: Vec<RealServerReport>,
+}
+
+/// A VIP that a director holds something of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DirectorAddressReport {
+    /// The VIP.
+    #[schemars(length(max = 45))]
+    pub address: String,
+    /// Active: the address is on the interface. Backup: only services are there.
+    pub role: Role,
+}
+
+/// A real server as a director's kernel has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RealServerReport {
+    /// The RealServer's name; its address when it is no longer in the spec.
+    #[schemars(length(max = 63))]
+    pub name: String,
+    /// Its addresses, as destinations.
+    #[schemars(length(max = 2), inner(length(max = 45)))]
+    pub addresses: Vec<String>,
+    /// What it is in the table.
+    pub state: DestinationState,
+}
+
+/// What a real server is in a director's table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum DestinationState {
+    /// In the table as the spec says.
+    Serving,
+    /// Not in the table: its host is not proven ready.
+    Unprepared,
+    /// Should be in the table and is not, or not on every VIP and port: the kernel refused it, or the pass is not done.
+    Pending,
+    /// Still in the table, and not in the spec.
+    Leaving,
+}
+
+/// What a host's kernel holds for the subject.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HostReport {
+    /// VIPs of the spec, and those that are still there without being in the spec. A withdrawn one that is gone is not listed.
+    #[schemars(length(max = 64))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub addresses: Vec<HostAddressReport>,
+}
+
+/// A VIP on a host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HostAddressReport {
+    /// The VIP.
+    #[schemars(length(max = 45))]
+    pub address: String,
+    /// How far the host is.
+    pub state: HostState,
+}
+
+/// Whether a host takes packets to a VIP, and keeps silent about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum HostState {
+    /// VIP and ARP sysctls were read back.
+    Prepared,
+    /// Not both, or not read back in this boot.
+    Unprepared,
+}
+
+/// Lists joined to text, because JSON paths of print columns cannot.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PlacementSummary {
+    /// "director", "real server", or both.
+    pub parts: String,
+    /// "serving/all" of a director.
+    pub destinations: String,
+}

@@ -1,0 +1,94 @@
+//! RealServer: one `ipvsadm -a` in every VirtualService that selects it.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A machine that serves, found by VirtualServices of its namespace through its labels.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "lvs-operator.io", version = "v1alpha1", kind = "RealServer", namespaced,
+    status = "RealServerStatus", derive = "PartialEq", shortname = "irs", category = "ipvs",
+    selectable = ".spec.nodeName",
+    printcolumn(name = "ADDRESSES", type_ = "string", json_path = ".status.summary.addresses"),
+    printcolumn(name = "NODE", type_ = "string", json_path = ".spec.nodeName"),
+    printcolumn(name = "WEIGHT", type_ = "integer", json_path = ".spec.weight"),
+    printcolumn(name = "SERVICES", type_ = "string", json_path = ".status.summary.virtualServices"),
+    printcolumn(name = "READY", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
+    printcolumn(name = "REASON", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#),
+    printcolumn(name = "MESSAGE", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].message"#, priority = 1),
+    printcolumn(name = "AGE", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    validation = Rule::new("self.metadata.name.size() <= 63").message("metadata.name: at most 63 characters"),
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.addresses) || has(self.nodeName)").message("set addresses, nodeName or both"))]
+pub struct RealServerSpec {
+    /// The addresses that packets are sent to, one a family at most; absent = the InternalIPs of `nodeName`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 2), inner(length(max = 45)))]
+    #[x_kube(
+        merge_strategy = ListMerge::Atomic,
+        validation = Rule::new("self.all(a, isIP(a) && ip.isCanonical(a) && ip(a).isGlobalUnicast())").message("write IPv4 or IPv6 unicast addresses in canonical form, such as 192.168.56.30"),
+        validation = Rule::new("!self.all(a, isIP(a)) || (self.filter(a, ip(a).family() == 4).size() <= 1 && self.filter(a, ip(a).family() == 6).size() <= 1)").message("one address of each family at most: make another RealServer for the other address"),
+    )]
+    pub addresses: Option<Vec<String>>,
+    /// The node whose agent prepares the host for DR. Absent = a machine without an agent, prepared by other means.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub node_name: Option<String>,
+    /// Share of new connections; 0 = quiescent: none, while established ones live on (`ipvsadm -w`).
+    #[serde(default = "default_weight")]
+    #[schemars(range(min = 0, max = 65535))]
+    pub weight: i32,
+}
+
+fn default_weight() -> i32 {
+    1
+}
+
+/// What became of the RealServer. Written by the operator.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RealServerStatus {
+    /// The `metadata.generation` that this status is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// The VirtualServices that select it, by name; the first 64.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub virtual_services: Vec<RealServerOfService>,
+    /// The print columns, as text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub summary: Option<RealServerSummary>,
+    /// Accepted, ResolvedRefs, Prepared, Ready: the conjunction over its services; Stalled when only a person can help.
+    #[serde(default)]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+}
+
+/// The RealServer as a member of one VirtualService.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RealServerOfService {
+    /// The VirtualService's name.
+    #[schemars(length(max = 63))]
+    pub name: String,
+    /// Accepted and Prepared, for this service.
+    #[serde(default)]
+    #[schemars(length(max = 8))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+}
+
+/// Lists joined to text, because JSON paths of print columns cannot.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RealServerSummary {
+    /// "192.168.56.30".
+    pub addresses: String,
+    /// "web,web-tls", cut after a few with "+N".
+    pub virtual_services: String,
+}
