@@ -115,9 +115,7 @@ pub fn settle(
     let mut settled: Vec<Condition> = verdicts
         .into_iter()
         .map(|(type_, verdict)| {
-            let since = former
-                .iter()
-                .find(|c| c.type_ == type_ && c.status == verdict.status);
+            let since = former.iter().find(|c| c.type_ == type_ && c.status == verdict.status);
             Condition {
                 type_: type_.to_owned(),
                 status: verdict.status.to_owned(),

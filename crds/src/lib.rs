@@ -19,26 +19,22 @@ mod schema;
 mod virtual_service;
 
 pub use director_group::{
-    AllowedNamespaces, DirectorGroup, DirectorGroupSpec, DirectorGroupStatus, Member,
-    NamespacesFrom,
+    AllowedNamespaces, DirectorGroup, DirectorGroupSpec, DirectorGroupStatus, Member, NamespacesFrom,
 };
 pub use lvs::{
-    ForwardingMethod, HealthCheck, NoProbe, Port, Protocol, Role, Scheduler, Selector,
-    SelectorOperator, SelectorRequirement, VirtualAddress,
+    ForwardingMethod, HealthCheck, NoProbe, Port, Protocol, Role, Scheduler, Selector, SelectorOperator,
+    SelectorRequirement, VirtualAddress,
 };
 pub use placement::{
-    AddressOwner, DestinationState, DirectorAddress, DirectorAddressReport, DirectorPart,
-    DirectorReport, HostAddress, HostAddressReport, HostPart, HostRealServer, HostReport,
-    HostState, PlacedRealServer, PlacedService, Placement, PlacementSpec, PlacementStatus,
-    PlacementSummary, RealServerReport, Subject, SubjectKind,
+    AddressOwner, DestinationState, DirectorAddress, DirectorAddressReport, DirectorPart, DirectorReport, HostAddress,
+    HostAddressReport, HostPart, HostRealServer, HostReport, HostState, PlacedRealServer, PlacedService, Placement,
+    PlacementSpec, PlacementStatus, PlacementSummary, RealServerReport, Subject, SubjectKind,
 };
-pub use real_server::{
-    RealServer, RealServerOfService, RealServerSpec, RealServerStatus, RealServerSummary,
-};
+pub use real_server::{RealServer, RealServerOfService, RealServerSpec, RealServerStatus, RealServerSummary};
 pub use schema::{all, crd};
 pub use virtual_service::{
-    AddressStatus, Director, RealServerCounts, VirtualService, VirtualServiceSpec,
-    VirtualServiceStatus, VirtualServiceSummary,
+    AddressStatus, Director, RealServerCounts, VirtualService, VirtualServiceSpec, VirtualServiceStatus,
+    VirtualServiceSummary,
 };
 
 /// The API group of all our kinds.

@@ -26,20 +26,13 @@ pub fn agent_lease(node: &str) -> String {
 /// Name of the Placement of a subject on a node: readable, at most 63 characters, and never parsed. The hash keeps
 /// apart what the cut would join.
 pub fn placement(namespace: &str, subject: &Subject, node: &str) -> String {
-    let identity = format!(
-        "{}/{namespace}/{}/{node}",
-        subject.kind.as_str(),
-        subject.name
-    );
+    let identity = format!("{}/{namespace}/{}/{node}", subject.kind.as_str(), subject.name);
     let hash: String = Sha256::digest(identity.as_bytes())
         .iter()
         .take(4)
         .map(|b| format!("{b:02x}"))
         .collect();
-    let readable: String = format!("{}-{node}", subject.name)
-        .chars()
-        .take(54)
-        .collect();
+    let readable: String = format!("{}-{node}", subject.name).chars().take(54).collect();
     format!("{}-{hash}", readable.trim_end_matches(['-', '.']))
 }
 
@@ -57,10 +50,7 @@ mod tests {
 
     #[test]
     fn a_placement_is_named_after_subject_and_node_and_always_hashed() {
-        assert_eq!(
-            placement("shop", &subject("web"), "dir1"),
-            "web-dir1-849f1bf8"
-        );
+        assert_eq!(placement("shop", &subject("web"), "dir1"), "web-dir1-849f1bf8");
         assert_ne!(
             placement("shop", &subject("web"), "dir1"),
             placement("blog", &subject("web"), "dir1")

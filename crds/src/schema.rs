@@ -21,20 +21,14 @@ pub fn crd<K: CustomResourceExt>(condition_types: &[&str]) -> CustomResourceDefi
     let mut crd = json!(K::crd());
     if let Some(schema) = crd.pointer_mut("/spec/versions/0/schema/openAPIV3Schema") {
         tidy(schema);
-        if let Some(status) = schema
-            .pointer_mut("/properties/status")
-            .and_then(Value::as_object_mut)
-        {
+        if let Some(status) = schema.pointer_mut("/properties/status").and_then(Value::as_object_mut) {
             status.insert(
                 "default".to_owned(),
                 json!({"conditions": conditions::unknown(condition_types)}),
             );
         }
     }
-    #[expect(
-        clippy::expect_used,
-        reason = "the value came from this very type a few lines above"
-    )]
+    #[expect(clippy::expect_used, reason = "the value came from this very type a few lines above")]
     serde_json::from_value(crd).expect("a CRD is still a CRD after it was tidied")
 }
 
@@ -47,6 +41,10 @@ fn tidy(schema: &mut Value) {
     let Some(object) = schema.as_object_mut() else {
         return;
     };
+    object.remove("nullable");
+    if let Some(values) = object.get_mut("enum").and_then(Value::as_array_mut) {
+        values.retain(|value| !value.is_null());
+    }
     if let Some(longest) = object
         .get("enum")
         .and_then(Value::as_array)
@@ -54,10 +52,7 @@ fn tidy(schema: &mut Value) {
     {
         object.entry("maxLength").or_insert(json!(longest));
     }
-    if let Some(values) = object
-        .get_mut("additionalProperties")
-        .and_then(Value::as_object_mut)
-    {
+    if let Some(values) = object.get_mut("additionalProperties").and_then(Value::as_object_mut) {
         values.entry("maxLength").or_insert(json!(63));
         object.entry("maxProperties").or_insert(json!(32));
     }
