@@ -84,14 +84,8 @@ impl Change {
     #[must_use]
     pub fn destination(&self) -> Option<DestinationKey> {
         match self {
-            Change::AddService {
-                service: _,
-                config: _,
-            }
-            | Change::EditService {
-                service: _,
-                config: _,
-            }
+            Change::AddService { service: _, config: _ }
+            | Change::EditService { service: _, config: _ }
             | Change::DeleteService { service: _ } => None,
             Change::AddDestination {
                 service: _,
@@ -121,11 +115,7 @@ impl Change {
 pub fn diff(desired: &Table, observed: &Table) -> Vec<Change> {
     let mut changes = Vec::new();
     for (key, service) in &desired.services {
-        changes.extend(diff_service(
-            *key,
-            Some(service),
-            observed.services.get(key),
-        ));
+        changes.extend(diff_service(*key, Some(service), observed.services.get(key)));
     }
     for key in observed.services.keys() {
         if !desired.services.contains_key(key) {
@@ -140,11 +130,7 @@ pub fn diff(desired: &Table, observed: &Table) -> Vec<Change> {
 /// The service comes first: flags such as `sh-fallback` must be there before a weight goes to 0. Deletions come last:
 /// replacing the only destination must not leave a moment without one, in which clients are refused.
 #[must_use]
-pub fn diff_service(
-    key: ServiceKey,
-    desired: Option<&Service>,
-    observed: Option<&Service>,
-) -> Vec<Change> {
+pub fn diff_service(key: ServiceKey, desired: Option<&Service>, observed: Option<&Service>) -> Vec<Change> {
     let mut changes = Vec::new();
     match (desired, observed) {
         (None, None) => {}
@@ -175,12 +161,7 @@ pub fn diff_service(
     changes
 }
 
-fn diff_destinations(
-    service: ServiceKey,
-    desired: &Service,
-    observed: &Service,
-    changes: &mut Vec<Change>,
-) {
+fn diff_destinations(service: ServiceKey, desired: &Service, observed: &Service, changes: &mut Vec<Change>) {
     for (destination, config) in &desired.destinations {
         let (destination, config) = (*destination, *config);
         match observed.destinations.get(&destination) {

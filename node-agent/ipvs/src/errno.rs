@@ -40,8 +40,10 @@ pub enum Meaning {
     Invalid,
     /// The kernel has no memory or no time now. The next pass tries again.
     Transient,
-    /// The family is gone or was never there, or may not be used: resolve it again; without `ip_vs` or CAP_NET_ADMIN a person must act.
+    /// The family's number is not (or no longer) that of IPVS: resolve it again. If that fails, the kernel has no `ip_vs`, and a person must act.
     NoFamily,
+    /// CAP_NET_ADMIN is missing. A person must act.
+    Forbidden,
 }
 
 impl Errno {
@@ -109,3 +111,49 @@ impl Errno {
         })
     }
 }
+
+impl Meaning {
+    /// Whether the same request is worth sending again without anybody acting.
+    #[must_use]
+    pub fn retries(self) -> bool {
+        match self {
+            Self::Stale | Self::Transient | Self::NoFamily => true,
+            Self::Done | Self::NoScheduler | Self::Invalid | Self::Forbidden => false,
+        }
+    }
+}
+
+/// What `errno` means as the answer to `verb` (F32): total, so that no answer is left to chance.
+///
+/// ENOENT is shared: for NEW_SERVICE and SET_SERVICE it is "no such scheduler or persistence engine", for SET_DEST and
+/// DEL_DEST "no such destination", and for every request it is also the answer of a kernel in which the family's
+/// number is void because `ip_vs` was unloaded. So a caller that reads [`Meaning::NoScheduler`] resolves the family
+/// again before it tells a person.
+#[must_use]
+pub fn meaning(verb: Verb, errno: Errno) -> Meaning {
+    match errno {
+        Errno::ESRCH => match verb {
+            Verb::DelService | Verb::DelDest => Meaning::Done,
+            // The answer to the question: there is none, and that may be believed.
+            Verb::GetService | Verb::GetDest => Meaning::Done,
+            Verb::NewService | Verb::SetService | Verb::NewDest | Verb::SetDest => Meaning::Stale,
+        },
+        Errno::ENOENT => match verb {
+            Verb::NewService | Verb::SetService => Meaning::NoScheduler,
+            Verb::SetDest => Meaning::Stale,
+            Verb::DelDest => Meaning::Done,
+            Verb::DelService | Verb::GetService | Verb::NewDest | Verb::GetDest => Meaning::NoFamily,
+        },
+        Errno::EEXIST => Meaning::Stale,
+        Errno::EINVAL | Errno::ERANGE | Errno::EAFNOSUPPORT => Meaning::Invalid,
+        // A number that now belongs to another family, which has no such command.
+        Errno::EOPNOTSUPP => Meaning::NoFamily,
+        Errno::EPERM | Errno::EACCES => Meaning::Forbidden,
+        Errno::EINTR | Errno::EAGAIN | Errno::ENOMEM | Errno::EBUSY | Errno::ENOBUFS => Meaning::Transient,
+        // Not seen from IPVS. The next pass tries again and says it again, which is better than to fall silent.
+        Errno(_) => Meaning::Transient,
+    }
+}
+
+#[cfg(test)]
+mod tests;

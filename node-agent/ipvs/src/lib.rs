@@ -14,14 +14,21 @@
 
 #![forbid(unsafe_code)]
 
+pub mod attribute;
 pub mod diff;
 pub mod errno;
+pub mod fake;
+pub mod message;
+pub mod operation;
 pub mod table;
 pub mod uapi;
 
 pub use diff::{Change, diff, diff_service};
-pub use errno::{Errno, Meaning, Verb};
+pub use errno::{Errno, Meaning, Verb, meaning};
+pub use fake::FakeIpvs;
+pub use message::{Command, IpvsMessage};
+pub use operation::{Operation, random_operations};
 pub use table::{
-    DestinationConfig, DestinationKey, Family, ForwardingMethod, Netmask, Protocol, Scheduler,
-    Service, ServiceConfig, ServiceFlags, ServiceKey, Table, Tunnel, TunnelFlags, TunnelType,
+    DestinationConfig, DestinationKey, Family, ForwardingMethod, Netmask, Protocol, Scheduler, Service, ServiceConfig,
+    ServiceFlags, ServiceKey, Table, Tunnel, TunnelFlags, TunnelType,
 };

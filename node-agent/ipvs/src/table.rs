@@ -74,9 +74,7 @@ pub struct Scheduler(String);
 ///
 /// That bit cannot be held: the kernel returns it with each service, and a NEW_SERVICE that carries it makes a
 /// service that no look-up finds.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(from = "u32", into = "u32")]
 pub struct ServiceFlags(u32);
 
@@ -134,9 +132,7 @@ pub enum ForwardingMethod {
 }
 
 /// Encapsulation (`IPVS_DEST_ATTR_TUN_TYPE`).
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum TunnelType {
     /// `IP_VS_CONN_F_TUNNEL_TYPE_IPIP`, 0: what the kernel takes when the attribute is missing.
     #[default]
@@ -150,16 +146,12 @@ pub enum TunnelType {
 }
 
 /// Bits of an encapsulation (`IP_VS_TUNNEL_ENCAP_FLAG_*`).
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TunnelFlags(pub u16);
 
 /// Tunnel of a destination. The kernel keeps it with every forwarding method, and uses it with [`ForwardingMethod::Tunnel`].
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Tunnel {
     /// Encapsulation (`--tun-type`).
     pub kind: TunnelType,

@@ -1,9 +1,6 @@
 //! Constants of `include/uapi/linux/ip_vs.h`: its names, its order. Only what generic netlink uses.
 
-#![allow(
-    missing_docs,
-    reason = "the header they are transcribed from documents them"
-)]
+#![allow(missing_docs, reason = "the header they are transcribed from documents them")]
 
 // Virtual service flags.
 pub const IP_VS_SVC_F_PERSISTENT: u32 = 0x0001;
@@ -131,6 +128,11 @@ pub const IPVS_STATS_ATTR_PAD: u16 = 11;
 pub const IPVS_INFO_ATTR_UNSPEC: u16 = 0;
 pub const IPVS_INFO_ATTR_VERSION: u16 = 1;
 pub const IPVS_INFO_ATTR_CONN_TAB_SIZE: u16 = 2;
+
+// Protocols (include/uapi/linux/in.h).
+pub const IPPROTO_TCP: u16 = 6;
+pub const IPPROTO_UDP: u16 = 17;
+pub const IPPROTO_SCTP: u16 = 132;
 
 // Address families (include/linux/socket.h).
 pub const AF_INET: u16 = 2;

@@ -43,10 +43,7 @@ impl Table {
                 let destinations = &mut self.service_mut(service)?.destinations;
                 *destinations.get_mut(destination).ok_or(Errno::ENOENT)? = *config;
             }
-            Change::DeleteDestination {
-                service,
-                destination,
-            } => {
+            Change::DeleteDestination { service, destination } => {
                 let destinations = &mut self.service_mut(service)?.destinations;
                 destinations.remove(destination).ok_or(Errno::ENOENT)?;
             }
