@@ -1,1 +1,13 @@
-//! Skeleton.
+//! lvs-agent: converges one node's kernel to its Placements, and proves it by reading back.
+//!
+//! ```text
+//!  Placements ──► desired ──┐                                    (pure)
+//!  (API, or disk)           ├─► plan ──► apply ──► read back ──► report ──► Placement.status
+//!  kernel ──────► observed ─┘   pure      IO          IO          pure
+//! ```
+#![deny(missing_docs)]
+
+pub mod kernel;
+pub mod ledger;
+pub mod plan;
+pub mod state;

@@ -1,0 +1,111 @@
+//! The port to the kernel. Only this folder touches it; everything above works on values, and on a fake in tests.
+//!
+//! The calls block: the kernel answers netlink in the caller's context, in microseconds. Each one works in the network
+//! namespace that the process was started in.
+
+#[cfg(any(test, feature = "fake"))]
+pub mod fake;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use ipvs::{DestinationConfig, DestinationKey, ServiceConfig, ServiceKey};
+
+use crate::plan::Change;
+use crate::state::{AddressConfig, AddressKey, Facts, Sysctl};
+
+/// What a pass needs of a kernel.
+///
+/// Guarantees that callers rely on: a read that fails is an error, never an empty answer; a change that is refused
+/// disturbs none of its neighbours.
+pub trait Kernel {
+    /// All services, by a dump. A dump that others write into meanwhile misses entries without a sign: absence is
+    /// believed only after [`Kernel::service`] says so too.
+    ///
+    /// # Errors
+    /// [`KernelError::ModuleMissing`] when there is no IPVS; others as the kernel says.
+    fn services(&mut self) -> Result<BTreeMap<ServiceKey, ServiceConfig>, KernelError>;
+
+    /// One service; `None` is the kernel's word (ESRCH) that it does not exist.
+    ///
+    /// # Errors
+    /// As [`Kernel::services`].
+    fn service(&mut self, key: ServiceKey) -> Result<Option<ServiceConfig>, KernelError>;
+
+    /// The destinations of one service. The kernel answers an empty list for a service that does not exist.
+    ///
+    /// # Errors
+    /// As [`Kernel::services`].
+    fn destinations(&mut self, key: ServiceKey) -> Result<BTreeMap<DestinationKey, DestinationConfig>, KernelError>;
+
+    /// How many services there are (IPv4 and mark services): the cheap look whether IPVS was flushed.
+    ///
+    /// # Errors
+    /// As [`Kernel::services`].
+    fn service_count(&mut self) -> Result<usize, KernelError>;
+
+    /// Our addresses, and the facts. [`Facts::answered`] is left empty.
+    ///
+    /// # Errors
+    /// As the kernel says; an interrupted dump is repeated.
+    fn network(&mut self) -> Result<(BTreeMap<AddressKey, AddressConfig>, Facts), KernelError>;
+
+    /// The value of a knob; `None` when its interface is gone.
+    ///
+    /// # Errors
+    /// The file cannot be read, or holds no number.
+    fn sysctl(&mut self, sysctl: &Sysctl) -> Result<Option<i64>, KernelError>;
+
+    /// Whether somebody on the link answers an ARP probe (RFC 5227) for the address. Takes up to a second.
+    ///
+    /// # Errors
+    /// No such interface, or no raw socket.
+    fn answered(&mut self, interface: &str, address: IpAddr) -> Result<bool, KernelError>;
+
+    /// Executes changes in order, and says for each whether the kernel took it. One refusal stops nothing: what must
+    /// not happen after it is the caller's to leave out. IPVS changes that follow each other go in one send.
+    fn apply(&mut self, changes: &[Change]) -> Vec<Result<(), KernelError>>;
+}
+
+/// Why the kernel did not do something.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KernelError {
+    /// There is no IPVS in this kernel, and it could not be loaded.
+    #[error("the kernel has no IPVS: load the module ip_vs on this node")]
+    ModuleMissing,
+    /// NEW_SERVICE or SET_SERVICE answered ENOENT.
+    #[error("the kernel has no scheduler {scheduler}: load the module ip_vs_{scheduler} on this node")]
+    SchedulerMissing {
+        /// The scheduler's name.
+        scheduler: String,
+    },
+    /// The kernel's own refusal.
+    #[error("{errno}")]
+    Refused {
+        /// What it answered.
+        errno: ipvs::Errno,
+    },
+    /// No answer came that says whether it was done: read back.
+    #[error("the kernel's answer was lost")]
+    Unknown,
+    /// The interface is not there (now).
+    #[error("there is no interface {interface}")]
+    NoInterface {
+        /// Its name.
+        interface: String,
+    },
+    /// A file below /proc/sys could not be read or written.
+    #[error("{path}: {reason}")]
+    File {
+        /// The file.
+        path: String,
+        /// The system's word for it.
+        reason: String,
+    },
+    /// A socket failed, or a message did not decode.
+    #[error("{0}")]
+    Io(String),
+    /// Not tried, because something that it depends on failed.
+    #[error("not done: {0}")]
+    Skipped(&'static str),
+}

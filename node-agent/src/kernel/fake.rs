@@ -1,0 +1,1 @@
+//! A kernel that interprets changes by the kernel's rules.

@@ -1,0 +1,190 @@
+//! What is ours on this node and cannot carry a mark: IPVS services, and sysctls with the value they had before us.
+//!
+//! The ledger is a journal under `/run`: it dies with the kernel state it describes. An entry is written *before* the
+//! kernel is changed and removed after the kernel was read to hold it no longer, so a crash between the two leaves an
+//! entry too many, never one too few. Addresses are not here: their mark (`IFA_PROTO`) is in the kernel.
+//!
+//! A service is ours whole, with every destination in it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use ipvs::ServiceKey;
+use serde::{Deserialize, Serialize};
+
+use crate::state::Sysctl;
+
+/// What the ledger says now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ledger {
+    /// Services that we made or adopted.
+    pub services: BTreeSet<ServiceKey>,
+    /// Sysctls that we set.
+    pub sysctls: BTreeMap<Sysctl, Former>,
+    /// False when no ledger of this boot was found at the start: what stands in the kernel may then be ours all the same.
+    pub found: bool,
+}
+
+/// A sysctl's value before us, and the value that we set: if neither is there now, somebody else decided since.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Former {
+    /// To be given back.
+    pub former: i64,
+    /// What we set.
+    pub set: i64,
+}
+
+/// One line of the journal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum Entry {
+    /// The journal's first line. Unknown versions and other boots are not read.
+    Ledger {
+        /// [`VERSION`].
+        version: u32,
+        /// The boot that it belongs to, for a `/run` that is not volatile.
+        boot_id: String,
+    },
+    /// A service is ours.
+    Service {
+        /// Which.
+        key: ServiceKey,
+    },
+    /// A service is gone.
+    NoService {
+        /// Which.
+        key: ServiceKey,
+    },
+    /// A sysctl is ours.
+    Sysctl {
+        /// Which.
+        sysctl: Sysctl,
+        /// Its values.
+        value: Former,
+    },
+    /// A sysctl was given back, or its interface is gone.
+    NoSysctl {
+        /// Which.
+        sysctl: Sysctl,
+    },
+}
+
+/// Version of the journal's format. Additions keep it; a reader skips lines that it does not know.
+pub const VERSION: u32 = 1;
+
+impl Ledger {
+    /// Takes one line into account.
+    pub fn record(&mut self, entry: &Entry) {
+        match entry {
+            Entry::Ledger { version: _, boot_id: _ } => {}
+            Entry::Service { key } => {
+                self.services.insert(*key);
+            }
+            Entry::NoService { key } => {
+                self.services.remove(key);
+            }
+            Entry::Sysctl { sysctl, value } => {
+                self.sysctls.insert(sysctl.clone(), *value);
+            }
+            Entry::NoSysctl { sysctl } => {
+                self.sysctls.remove(sysctl);
+            }
+        }
+    }
+
+    /// Whether nothing in it is ours.
+    pub fn is_empty(&self) -> bool {
+        self.services.is_empty() && self.sysctls.is_empty()
+    }
+
+    fn entries(&self) -> Vec<Entry> {
+        let services = self.services.iter().map(|key| Entry::Service { key: *key });
+        let sysctls = self.sysctls.iter().map(|(sysctl, value)| Entry::Sysctl {
+            sysctl: sysctl.clone(),
+            value: *value,
+        });
+        services.chain(sysctls).collect()
+    }
+}
+
+/// Where entries are kept.
+pub trait Journal {
+    /// Adds lines, all in one write.
+    ///
+    /// # Errors
+    /// They were not written: the kernel change that they announce must not happen.
+    fn append(&mut self, entries: &[Entry]) -> io::Result<()>;
+}
+
+/// The journal on disk.
+#[derive(Debug)]
+pub struct JournalFile {
+    file: File,
+}
+
+impl JournalFile {
+    /// Opens the journal of this boot below `run_dir`, or begins it, and says what it holds. The file is written anew,
+    /// without what is over, and put in place at once.
+    ///
+    /// # Errors
+    /// The folder cannot be made or the file not be written. A torn last line (a crash while appending) is no error.
+    pub fn open(run_dir: &Path, boot_id: &str) -> io::Result<(Self, Ledger)> {
+        fs::create_dir_all(run_dir)?;
+        let path = run_dir.join("ledger.jsonl");
+        let ledger = match fs::read_to_string(&path) {
+            Ok(text) => read(&text, boot_id),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ledger::default(),
+            Err(error) => return Err(error),
+        };
+        let file = rewrite(&path, &ledger, boot_id)?;
+        Ok((Self { file }, ledger))
+    }
+}
+
+impl Journal for JournalFile {
+    fn append(&mut self, entries: &[Entry]) -> io::Result<()> {
+        self.file.write_all(&lines(entries)?)
+    }
+}
+
+fn read(text: &str, boot_id: &str) -> Ledger {
+    let mut lines = text.lines().map(serde_json::from_str::<Entry>);
+    let ours = matches!(
+        lines.next(),
+        Some(Ok(Entry::Ledger { version: VERSION, boot_id: of })) if of == boot_id
+    );
+    let mut ledger = Ledger {
+        found: ours,
+        ..Ledger::default()
+    };
+    if ours {
+        lines.flatten().for_each(|entry| ledger.record(&entry));
+    }
+    ledger
+}
+
+fn rewrite(path: &Path, ledger: &Ledger, boot_id: &str) -> io::Result<File> {
+    let mut entries = vec![Entry::Ledger {
+        version: VERSION,
+        boot_id: boot_id.to_owned(),
+    }];
+    entries.extend(ledger.entries());
+    let next: PathBuf = path.with_extension("jsonl.next");
+    fs::write(&next, lines(&entries)?)?;
+    fs::rename(&next, path)?;
+    OpenOptions::new().append(true).open(path)
+}
+
+fn lines(entries: &[Entry]) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    for entry in entries {
+        serde_json::to_writer(&mut bytes, entry)?;
+        bytes.push(b'\n');
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,70 @@
+use super::*;
+use crate::state::Knob;
+
+fn sysctl() -> Sysctl {
+    Sysctl {
+        interface: "eth0".to_owned(),
+        knob: Knob::ArpIgnore,
+    }
+}
+
+fn service() -> ServiceKey {
+    "TCP 192.168.56.100:80".to_owned().try_into().unwrap()
+}
+
+#[test]
+fn what_was_appended_is_there_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut journal, ledger) = JournalFile::open(dir.path(), "boot-1").unwrap();
+    assert!(!ledger.found && ledger.is_empty());
+    let value = Former { former: 0, set: 1 };
+    journal
+        .append(&[
+            Entry::Service { key: service() },
+            Entry::Sysctl {
+                sysctl: sysctl(),
+                value,
+            },
+        ])
+        .unwrap();
+    drop(journal);
+    let (_, ledger) = JournalFile::open(dir.path(), "boot-1").unwrap();
+    assert!(ledger.found);
+    assert_eq!(ledger.services.iter().copied().collect::<Vec<_>>(), [service()]);
+    assert_eq!(ledger.sysctls[&sysctl()], value);
+}
+
+#[test]
+fn another_boots_ledger_counts_as_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut journal, _) = JournalFile::open(dir.path(), "boot-1").unwrap();
+    journal.append(&[Entry::Service { key: service() }]).unwrap();
+    let (_, ledger) = JournalFile::open(dir.path(), "boot-2").unwrap();
+    assert!(!ledger.found && ledger.is_empty());
+}
+
+#[test]
+fn a_torn_last_line_loses_only_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut journal, _) = JournalFile::open(dir.path(), "boot-1").unwrap();
+    journal.append(&[Entry::Service { key: service() }]).unwrap();
+    drop(journal);
+    let path = dir.path().join("ledger.jsonl");
+    let mut text = fs::read_to_string(&path).unwrap();
+    text.push_str("{\"sysctl\":{\"sysct");
+    fs::write(&path, text).unwrap();
+    let (_, ledger) = JournalFile::open(dir.path(), "boot-1").unwrap();
+    assert!(ledger.services.contains(&service()) && ledger.sysctls.is_empty());
+}
+
+#[test]
+fn a_line_of_a_later_version_is_skipped() {
+    let header = serde_json::to_string(&Entry::Ledger {
+        version: VERSION,
+        boot_id: "b".to_owned(),
+    })
+    .unwrap();
+    let known = serde_json::to_string(&Entry::Service { key: service() }).unwrap();
+    let ledger = read(&format!("{header}\n{{\"tunnel\":{{}}}}\n{known}\n"), "b");
+    assert!(ledger.services.contains(&service()));
+}

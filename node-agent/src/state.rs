@@ -1,0 +1,189 @@
+//! The kernel's state as values: one type for what is desired and what was observed, and the facts that are not ours to set.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use ipvs::Table;
+use serde::{Deserialize, Serialize};
+
+/// `IFA_PROTO` of every address that we add (`ip address … proto 77`): how we know our own, also without a ledger.
+/// rtnetlink reserves 0 to 3 for the kernel (include/uapi/linux/if_addr.h); the rest is user space's. Linux 5.18 and later.
+pub const ADDRESS_PROTOCOL: u8 = 77;
+
+/// The loopback interface, where real servers hold the VIPs.
+pub const LOOPBACK: &str = "lo";
+
+/// What of the kernel's state is ours to set. Desired and observed are both of this type.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KernelState {
+    /// IPVS services and destinations. Observed: those of others too.
+    pub ipvs: Table,
+    /// Addresses that carry our [`ADDRESS_PROTOCOL`].
+    pub addresses: BTreeMap<AddressKey, AddressConfig>,
+    /// Desired: the least value that must hold. Observed: the value itself.
+    pub sysctls: BTreeMap<Sysctl, i64>,
+}
+
+/// What an address is identified by.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct AddressKey {
+    /// Interface name.
+    pub interface: String,
+    /// The address.
+    pub address: IpAddr,
+}
+
+/// The rest of an address. A change of it is a deletion and an addition: the kernel edits only lifetimes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AddressConfig {
+    /// /32 for IPv4 and /128 for IPv6 VIPs.
+    pub prefix_length: u8,
+    /// Host on a real server's `lo`: never chosen as a source address.
+    pub scope: AddressScope,
+    /// Seconds after which the kernel takes it away by itself (`valid_lft`); `None` = for ever. Compared by presence only:
+    /// what remains of it falls while it is read.
+    pub lifetime: Option<u32>,
+}
+
+/// `ip address … scope`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum AddressScope {
+    /// Valid everywhere.
+    Global,
+    /// Valid inside this host only.
+    Host,
+    /// Any other, as read.
+    Other(u8),
+}
+
+/// A per-interface knob of `net.ipv4.conf`, of which the kernel uses the greater of `all` and the interface
+/// (Documentation/networking/ip-sysctl.rst).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Sysctl {
+    /// Interface name, or `all`.
+    pub interface: String,
+    /// Which knob.
+    pub knob: Knob,
+}
+
+/// The knobs that we set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Knob {
+    /// 1: answer ARP only for addresses of the interface that the request came in by.
+    ArpIgnore,
+    /// 2: never announce the VIP as the sender of an ARP request.
+    ArpAnnounce,
+}
+
+/// Every knob.
+pub const KNOBS: [Knob; 2] = [Knob::ArpIgnore, Knob::ArpAnnounce];
+
+impl Knob {
+    /// File name under `net/ipv4/conf/<interface>/`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ArpIgnore => "arp_ignore",
+            Self::ArpAnnounce => "arp_announce",
+        }
+    }
+
+    /// The least effective value that keeps a real server silent about its VIPs.
+    pub fn silent(self) -> i64 {
+        match self {
+            Self::ArpIgnore => 1,
+            Self::ArpAnnounce => 2,
+        }
+    }
+}
+
+impl Sysctl {
+    /// The knob of `all`.
+    pub fn of_all(knob: Knob) -> Self {
+        Self {
+            interface: "all".to_owned(),
+            knob,
+        }
+    }
+
+    /// Path below `/proc/sys/net`.
+    pub fn path(&self) -> String {
+        format!("ipv4/conf/{}/{}", self.interface, self.knob.as_str())
+    }
+}
+
+impl fmt::Display for Sysctl {
+    /// As sysctl(8) writes it: a dot in an interface name becomes a slash.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "net.ipv4.conf.{}.{}",
+            self.interface.replace('.', "/"),
+            self.knob.as_str()
+        )
+    }
+}
+
+/// What the node is like, and what we never set: the other half of an observation.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// Interfaces by name.
+    pub interfaces: BTreeMap<String, Interface>,
+    /// Routes of the main table.
+    pub routes: BTreeSet<Route>,
+    /// Addresses of this host that do not carry our mark.
+    pub foreign_addresses: BTreeMap<IpAddr, String>,
+    /// VIPs that somebody on the link answered for, when we asked before adding them.
+    pub answered: BTreeSet<IpAddr>,
+}
+
+/// A network interface.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Interface {
+    /// Interface index, which an interface of the same name made later does not share.
+    pub index: u32,
+    /// Administratively up.
+    pub up: bool,
+    /// It speaks ARP: Ethernet, without `IFF_NOARP` or `IFF_LOOPBACK`.
+    pub arp: bool,
+    /// It is a port of a bridge or a bond, which speaks ARP in its place.
+    pub enslaved: bool,
+    /// It is one end of a veth pair: without an address of its own, the host's end of a container's.
+    pub veth: bool,
+    /// It has an IPv4 address that is not ours.
+    pub addressed: bool,
+}
+
+impl Interface {
+    /// Whether an ARP request for a VIP can come in here: the interfaces on which a real server must keep silent.
+    ///
+    /// Ports of a bridge or bond do not answer themselves. The host's end of a container's veth has no address, and its
+    /// peer asks for nothing but its gateway; there are hundreds of them.
+    pub fn can_receive_arp(self) -> bool {
+        self.arp && !self.enslaved && (!self.veth || self.addressed)
+    }
+}
+
+/// A route of the main table.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Route {
+    /// Destination network; 0.0.0.0/0 is the default route.
+    pub network: IpNet,
+    /// Lower wins among routes to one network.
+    pub metric: u32,
+    /// The interface it leaves by.
+    pub interface: String,
+}
+
+impl Facts {
+    /// The interface that routes to `address`: longest prefix, then metric, then name.
+    pub fn interface_to(&self, address: IpAddr) -> Option<&str> {
+        let better = |a: &&Route, b: &&Route| {
+            let rank = |r: &Route| (r.network.prefix_len(), std::cmp::Reverse(r.metric));
+            rank(a).cmp(&rank(b)).then_with(|| b.interface.cmp(&a.interface))
+        };
+        let routes = self.routes.iter().filter(|r| r.network.contains(&address));
+        routes.max_by(better).map(|r| r.interface.as_str())
+    }
+}
