@@ -18,9 +18,18 @@ pub const LEASE_RENEW_SECONDS: u64 = 10;
 /// After this many seconds beyond its Lease's end, a silent director no longer keeps a host part in place.
 pub const SILENT_DIRECTOR_SECONDS: i64 = 30;
 
+/// Label of Placements: the VirtualService that they exist for, for people and their selectors.
+pub const VIRTUAL_SERVICE_LABEL: &str = "lvs-operator.io/virtual-service";
+/// Label of Placements: the DirectorGroup under whose permission they were placed last. A VirtualService that was edited
+/// to another group, and refused there, goes on under this one.
+pub const DIRECTOR_GROUP_LABEL: &str = "lvs-operator.io/director-group";
+
+/// What the name of every agent's Lease begins with; the node's name follows.
+pub const AGENT_LEASE_PREFIX: &str = "lvs-agent-";
+
 /// Name of an agent's Lease, in the operator's namespace. Its `holderIdentity` is the node's boot id.
 pub fn agent_lease(node: &str) -> String {
-    format!("lvs-agent-{node}")
+    format!("{AGENT_LEASE_PREFIX}{node}")
 }
 
 /// Name of the Placement of a subject on a node: readable, at most 63 characters, and never parsed. The hash keeps
