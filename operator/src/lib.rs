@@ -1,1 +1,27 @@
-//! Skeleton.
+//! lvs-operator: VirtualServices and RealServers in, Placements and conditions out.
+//!
+//! ```text
+//! collect (IO) ─ Snapshot ─► validate ─ Validated ─► place ─ Placed ─► status ─ Decisions ─► apply (IO)
+//! ```
+//!
+//! One pass looks at everything and says what to write; nothing is remembered between passes, so a crash at any step,
+//! a stale view or a second operator costs a pass and never safety. [`reconcile`] is the whole core: no IO, no clock.
+//!
+//! What may not happen here: a decision from an incomplete view ([`collect`] hands out none), a write to a Placement
+//! that does not carry the `resourceVersion` it was decided on, a match on "the operator is alone".
+#![forbid(unsafe_code)]
+
+pub mod snapshot;
+pub mod write;
+
+pub use snapshot::{Key, Meta, Objects, Snapshot, Stored};
+pub use write::{Decisions, EventKind, EventWrite, StatusWrite, Write};
+
+/// What one look at the world asks to be written, and when to look again though nothing changed.
+///
+/// # Guarantees
+/// Same snapshot and time, same decisions. An applied decision is not decided again: once the writes are visible and
+/// the agents have reported, `writes` is empty.
+pub fn reconcile(_snapshot: &Snapshot, _now: jiff::Timestamp) -> Decisions {
+    Decisions::default()
+}
