@@ -3,6 +3,7 @@
 //! The calls block: the kernel answers netlink in the caller's context, in microseconds. Each one works in the network
 //! namespace that the process was started in.
 
+mod answer;
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;
 

@@ -23,8 +23,9 @@ pub struct Ledger {
     pub services: BTreeSet<ServiceKey>,
     /// Sysctls that we set.
     pub sysctls: BTreeMap<Sysctl, Former>,
-    /// False when no ledger of this boot was found at the start: what stands in the kernel may then be ours all the same.
-    pub found: bool,
+    /// Whether the kernel was once read whole and what is ours taken over. Until then, as after the loss of the ledger,
+    /// what stands on a VIP with our mark is ours too.
+    pub adopted: bool,
 }
 
 /// A sysctl's value before us, and the value that we set: if neither is there now, somebody else decided since.
@@ -47,6 +48,8 @@ pub enum Entry {
         /// The boot that it belongs to, for a `/run` that is not volatile.
         boot_id: String,
     },
+    /// The kernel was read whole, and what is ours is in the ledger.
+    Adopted,
     /// A service is ours.
     Service {
         /// Which.
@@ -79,6 +82,7 @@ impl Ledger {
     pub fn record(&mut self, entry: &Entry) {
         match entry {
             Entry::Ledger { version: _, boot_id: _ } => {}
+            Entry::Adopted => self.adopted = true,
             Entry::Service { key } => {
                 self.services.insert(*key);
             }
@@ -105,7 +109,12 @@ impl Ledger {
             sysctl: sysctl.clone(),
             value: *value,
         });
-        services.chain(sysctls).collect()
+        self.adopted
+            .then_some(Entry::Adopted)
+            .into_iter()
+            .chain(services)
+            .chain(sysctls)
+            .collect()
     }
 }
 
@@ -155,10 +164,7 @@ fn read(text: &str, boot_id: &str) -> Ledger {
         lines.next(),
         Some(Ok(Entry::Ledger { version: VERSION, boot_id: of })) if of == boot_id
     );
-    let mut ledger = Ledger {
-        found: ours,
-        ..Ledger::default()
-    };
+    let mut ledger = Ledger::default();
     if ours {
         lines.flatten().for_each(|entry| ledger.record(&entry));
     }

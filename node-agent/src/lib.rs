@@ -7,7 +7,12 @@
 //! ```
 #![deny(missing_docs)]
 
+pub mod desired;
 pub mod kernel;
 pub mod ledger;
+pub mod observed;
+pub mod pass;
 pub mod plan;
+pub mod report;
 pub mod state;
+pub mod view;

@@ -1,8 +1,26 @@
-//! From desired and observed to the changes between them, in the one order that is safe. Total: it never fails and never waits.
+//! From desired and observed to the changes between them, in the one order that is safe. Total: it never fails and never
+//! waits.
+//!
+//! | stage | why here |
+//! |---|---|
+//! | director address down | first the clients stop coming |
+//! | host sysctls | a real server is silent, and read back to be, before it has the VIP |
+//! | host address up | |
+//! | IPVS | services, destinations and edits, then deletions: replacing the only real server leaves no gap |
+//! | director address up | what clients reach when they come is programmed |
+//! | announce | and only then are they told |
+//! | host address down | no director sends here any more: the operator saw to that |
+//! | sysctl restore | silent until the VIP is gone |
 
+use std::collections::BTreeSet;
 use std::fmt;
+use std::net::IpAddr;
 
-use crate::state::{ADDRESS_PROTOCOL, AddressConfig, AddressKey, AddressScope, Sysctl};
+use ipvs::{ServiceKey, diff_service};
+
+use crate::ledger::{Entry, Former, Ledger};
+use crate::observed::Observed;
+use crate::state::{ADDRESS_PROTOCOL, AddressConfig, AddressKey, AddressScope, KernelState, LOOPBACK, Sysctl};
 
 /// One change of the kernel's state. Prints as the line that an administrator would type.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +62,255 @@ pub enum Change {
     },
 }
 
+/// When a change may happen. The order of the variants is the order of a pass; see the module's table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(missing_docs, reason = "the module's table says them")]
+pub enum Stage {
+    DirectorAddressDown,
+    HostSysctls,
+    HostAddressUp,
+    Ipvs,
+    DirectorAddressUp,
+    Announce,
+    HostAddressDown,
+    SysctlRestore,
+}
+
+/// What to change, and what to know.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// The changes, in order.
+    pub steps: Vec<(Stage, Change)>,
+    /// What the ledger must say before the first change: intents, and entries that we take over because they are as they
+    /// should be.
+    pub ledger: Vec<Entry>,
+    /// Services that stand where ours belong, and are not ours: not overwritten.
+    pub foreign: BTreeSet<ServiceKey>,
+}
+
+/// Whether something may be deleted because the Placements do not name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Absence {
+    /// The Placements are a complete list.
+    IsBelieved,
+    /// They may be incomplete: unknown is not empty.
+    IsIgnorance,
+}
+
+/// The changes that turn what was observed into what is desired, of what is ours.
+///
+/// # Guarantees
+/// `plan(x, x)` has no steps; the same input gives the same output; nothing foreign is touched.
+pub fn plan(desired: &KernelState, observed: &Observed, ledger: &Ledger, absence: Absence) -> Plan {
+    let mut plan = Plan::default();
+    services(&mut plan, desired, observed, ledger);
+    addresses(&mut plan, desired, observed);
+    sysctls(&mut plan, desired, observed, ledger);
+    match absence {
+        Absence::IsBelieved => {}
+        Absence::IsIgnorance => plan.steps.retain(|(_, change)| !change.takes_away()),
+    }
+    plan.steps.sort_by_key(|(stage, _)| *stage);
+    plan
+}
+
+fn services(plan: &mut Plan, desired: &KernelState, observed: &Observed, ledger: &Ledger) {
+    let Some(table) = observed.ipvs.table() else { return };
+    let marked = observed.vips();
+    let ours = |key: &ServiceKey| {
+        ledger.services.contains(key) || (!ledger.adopted && vip_of(key).is_some_and(|vip| marked.contains(&vip)))
+    };
+    let mut deletions = Vec::new();
+    for (key, service) in &desired.ipvs.services {
+        let present = table.services.get(key);
+        if present.is_some_and(|present| present != service && !ours(key)) {
+            plan.foreign.insert(*key);
+            continue;
+        }
+        if !ledger.services.contains(key) {
+            plan.ledger.push(Entry::Service { key: *key });
+        }
+        for change in diff_service(*key, Some(service), present) {
+            match change {
+                ipvs::Change::DeleteDestination { .. } | ipvs::Change::DeleteService { .. } => deletions.push(change),
+                ipvs::Change::AddService { .. }
+                | ipvs::Change::EditService { .. }
+                | ipvs::Change::AddDestination { .. }
+                | ipvs::Change::EditDestination { .. } => plan.steps.push((Stage::Ipvs, Change::Ipvs(change))),
+            }
+        }
+    }
+    let leftover = table
+        .services
+        .keys()
+        .filter(|key| !desired.ipvs.services.contains_key(*key) && ours(key));
+    deletions.extend(leftover.map(|key| ipvs::Change::DeleteService { service: *key }));
+    plan.steps
+        .extend(deletions.into_iter().map(|change| (Stage::Ipvs, Change::Ipvs(change))));
+}
+
+fn addresses(plan: &mut Plan, desired: &KernelState, observed: &Observed) {
+    let served = served_vips(desired, observed, &plan.foreign);
+    for (key, config) in &desired.addresses {
+        let present = observed.addresses.get(key);
+        if present.is_some_and(|present| present.same_as(*config)) {
+            continue;
+        }
+        if let Some(present) = present {
+            plan.steps.push((
+                down(key),
+                Change::DeleteAddress {
+                    key: key.clone(),
+                    config: *present,
+                },
+            ));
+        }
+        if key.interface != LOOPBACK && !served.contains(&key.address) {
+            continue;
+        }
+        plan.steps.push((
+            up(key),
+            Change::AddAddress {
+                key: key.clone(),
+                config: *config,
+            },
+        ));
+        if key.interface != LOOPBACK {
+            plan.steps
+                .push((Stage::Announce, Change::Announce { key: key.clone() }));
+        }
+    }
+    for (key, config) in &observed.addresses {
+        if !desired.addresses.contains_key(key) {
+            plan.steps.push((
+                down(key),
+                Change::DeleteAddress {
+                    key: key.clone(),
+                    config: *config,
+                },
+            ));
+        }
+    }
+}
+
+/// VIPs of which at least one service can be programmed. A VIP without any would only refuse its clients.
+fn served_vips(desired: &KernelState, observed: &Observed, foreign: &BTreeSet<ServiceKey>) -> BTreeSet<IpAddr> {
+    if observed.ipvs.table().is_none() {
+        return BTreeSet::new();
+    }
+    desired
+        .ipvs
+        .services
+        .keys()
+        .filter(|key| !foreign.contains(key))
+        .filter_map(vip_of)
+        .collect()
+}
+
+fn sysctls(plan: &mut Plan, desired: &KernelState, observed: &Observed, ledger: &Ledger) {
+    for (sysctl, least) in &desired.sysctls {
+        let Some(value) = observed.sysctls.get(sysctl).copied() else {
+            continue;
+        };
+        if observed.effective(sysctl).is_some_and(|effective| effective >= *least) {
+            continue;
+        }
+        let former = ledger.sysctls.get(sysctl).map_or(value, |record| record.former);
+        plan.ledger.push(Entry::Sysctl {
+            sysctl: sysctl.clone(),
+            value: Former { former, set: *least },
+        });
+        plan.steps.push((
+            Stage::HostSysctls,
+            Change::SetSysctl {
+                sysctl: sysctl.clone(),
+                value: *least,
+            },
+        ));
+    }
+    for (sysctl, Former { former, set }) in &ledger.sysctls {
+        // A value that is not ours any more is somebody else's decision, and stays.
+        if !desired.sysctls.contains_key(sysctl) && observed.sysctls.get(sysctl) == Some(set) && former != set {
+            let change = Change::RestoreSysctl {
+                sysctl: sysctl.clone(),
+                value: *former,
+            };
+            plan.steps.push((Stage::SysctlRestore, change));
+        }
+    }
+}
+
+/// Ledger entries that are over: what they name was read to be gone, or somebody else's. Not while absence is ignorance.
+pub fn settled(desired: &KernelState, observed: &Observed, ledger: &Ledger, absence: Absence) -> Vec<Entry> {
+    match absence {
+        Absence::IsIgnorance => return Vec::new(),
+        Absence::IsBelieved => {}
+    }
+    let mut over = Vec::new();
+    if let Some(table) = observed.ipvs.table() {
+        let gone = |key: &&ServiceKey| !desired.ipvs.services.contains_key(*key) && !table.services.contains_key(*key);
+        over.extend(
+            ledger
+                .services
+                .iter()
+                .filter(gone)
+                .map(|key| Entry::NoService { key: *key }),
+        );
+    }
+    for (sysctl, Former { former, set }) in &ledger.sysctls {
+        let ours = observed.sysctls.get(sysctl) == Some(set) && former != set;
+        if !desired.sysctls.contains_key(sysctl) && !ours {
+            over.push(Entry::NoSysctl { sysctl: sysctl.clone() });
+        }
+    }
+    over
+}
+
+/// The VIP of an address service.
+pub fn vip_of(key: &ServiceKey) -> Option<IpAddr> {
+    match key {
+        ServiceKey::Address {
+            protocol: _,
+            address,
+            port: _,
+        } => Some(*address),
+        ServiceKey::FirewallMark { family: _, mark: _ } => None,
+    }
+}
+
+fn up(key: &AddressKey) -> Stage {
+    if key.interface == LOOPBACK {
+        Stage::HostAddressUp
+    } else {
+        Stage::DirectorAddressUp
+    }
+}
+
+fn down(key: &AddressKey) -> Stage {
+    if key.interface == LOOPBACK {
+        Stage::HostAddressDown
+    } else {
+        Stage::DirectorAddressDown
+    }
+}
+
+impl Change {
+    /// Whether something is gone after it that was there before.
+    pub fn takes_away(&self) -> bool {
+        match self {
+            Self::DeleteAddress { key: _, config: _ } | Self::RestoreSysctl { sysctl: _, value: _ } => true,
+            Self::Ipvs(change) => match change {
+                ipvs::Change::DeleteService { .. } | ipvs::Change::DeleteDestination { .. } => true,
+                ipvs::Change::AddService { .. }
+                | ipvs::Change::EditService { .. }
+                | ipvs::Change::AddDestination { .. }
+                | ipvs::Change::EditDestination { .. } => false,
+            },
+            Self::SetSysctl { .. } | Self::AddAddress { .. } | Self::Announce { .. } => false,
+        }
+    }
+}
+
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -81,3 +348,12 @@ impl fmt::Display for Change {
         }
     }
 }
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.steps.iter().try_for_each(|(_, change)| writeln!(f, "{change}"))
+    }
+}
+
+#[cfg(test)]
+mod tests;

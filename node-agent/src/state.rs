@@ -1,4 +1,4 @@
-//! The kernel's state as values: one type for what is desired and what was observed, and the facts that are not ours to set.
+//! The kernel's state as values: the nouns of what is desired and what was observed, and the facts that are not ours to set.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -15,14 +15,14 @@ pub const ADDRESS_PROTOCOL: u8 = 77;
 /// The loopback interface, where real servers hold the VIPs.
 pub const LOOPBACK: &str = "lo";
 
-/// What of the kernel's state is ours to set. Desired and observed are both of this type.
+/// What of the kernel's state is ours to set, as it should be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KernelState {
-    /// IPVS services and destinations. Observed: those of others too.
+    /// IPVS services and destinations.
     pub ipvs: Table,
     /// Addresses that carry our [`ADDRESS_PROTOCOL`].
     pub addresses: BTreeMap<AddressKey, AddressConfig>,
-    /// Desired: the least value that must hold. Observed: the value itself.
+    /// The least effective values that must hold.
     pub sysctls: BTreeMap<Sysctl, i64>,
 }
 
@@ -45,6 +45,18 @@ pub struct AddressConfig {
     /// Seconds after which the kernel takes it away by itself (`valid_lft`); `None` = for ever. Compared by presence only:
     /// what remains of it falls while it is read.
     pub lifetime: Option<u32>,
+}
+
+impl AddressConfig {
+    /// Whether nothing needs to be changed: a running lifetime is the same lifetime.
+    pub fn same_as(self, other: Self) -> bool {
+        let Self {
+            prefix_length,
+            scope,
+            lifetime,
+        } = self;
+        (prefix_length, scope, lifetime.is_some()) == (other.prefix_length, other.scope, other.lifetime.is_some())
+    }
 }
 
 /// `ip address … scope`.

@@ -189,3 +189,6 @@ fn diff_destinations(service: ServiceKey, desired: &Service, observed: &Service,
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -192,3 +192,6 @@ pub struct Table {
     /// The services.
     pub services: BTreeMap<ServiceKey, Service>,
 }
+
+#[cfg(test)]
+mod tests;

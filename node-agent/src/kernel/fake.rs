@@ -1,1 +1,318 @@
-//! A kernel that interprets changes by the kernel's rules.
+//! A kernel that interprets changes by the kernel's rules: what exists already, what is gone, what answers ARP.
+//!
+//! It has no clock and no randomness: the same calls give the same answers. Its hooks play everybody else: an
+//! administrator, a reboot, a process that dies between two writes, an answer that is lost.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use ipvs::{DestinationKey, Errno, FakeIpvs, ServiceKey, Table};
+
+use crate::state::{AddressKey, AddressScope, Interface, KNOBS, Knob, LOOPBACK, Route, Sysctl};
+
+mod port;
+mod rules;
+
+/// One host's kernel, as a value.
+#[derive(Clone, Debug)]
+pub struct FakeKernel {
+    ipvs: FakeIpvs,
+    module_missing: bool,
+    hidden_in_dumps: BTreeSet<ServiceKey>,
+    addresses: BTreeMap<AddressEntry, Held>,
+    interfaces: BTreeMap<String, Interface>,
+    routes: BTreeSet<Route>,
+    sysctls: BTreeMap<Sysctl, i64>,
+    boot_sysctls: BTreeMap<Sysctl, i64>,
+    read_only_sysctls: bool,
+    refused_addresses: BTreeMap<AddressKey, Errno>,
+    answered: BTreeSet<IpAddr>,
+    crash_after: Option<usize>,
+    lost_answers: usize,
+    writes: usize,
+    log: Vec<String>,
+}
+
+/// The kernel tells IPv4 addresses apart by prefix length too.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct AddressEntry {
+    interface: String,
+    address: IpAddr,
+    prefix_length: u8,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Held {
+    scope: AddressScope,
+    lifetime: Option<u32>,
+    ours: bool,
+}
+
+impl Default for FakeKernel {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl FakeKernel {
+    /// A host with IPVS and all schedulers, with `lo` and nothing else.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut kernel = Self {
+            ipvs: FakeIpvs::new(),
+            module_missing: false,
+            hidden_in_dumps: BTreeSet::new(),
+            addresses: BTreeMap::new(),
+            interfaces: BTreeMap::new(),
+            routes: BTreeSet::new(),
+            sysctls: KNOBS.iter().map(|knob| (Sysctl::of_all(*knob), 0)).collect(),
+            boot_sysctls: BTreeMap::new(),
+            read_only_sysctls: false,
+            refused_addresses: BTreeMap::new(),
+            answered: BTreeSet::new(),
+            crash_after: None,
+            lost_answers: 0,
+            writes: 0,
+            log: Vec::new(),
+        };
+        let lo = Interface {
+            index: 1,
+            up: true,
+            ..Interface::default()
+        };
+        kernel.set_interface(LOOPBACK, lo);
+        kernel
+    }
+
+    /// A host with one Ethernet interface `eth0` that is up and has this address (/24) and the routes that follow from it.
+    #[must_use]
+    pub fn with_node_address(address: std::net::Ipv4Addr) -> Self {
+        let mut kernel = Self::new();
+        let eth0 = Interface {
+            index: 2,
+            up: true,
+            arp: true,
+            ..Interface::default()
+        };
+        kernel.set_interface("eth0", eth0);
+        kernel.add_foreign_address("eth0", IpAddr::V4(address), 24);
+        if let Ok(network) = ipnet::Ipv4Net::new(address, 24) {
+            kernel.add_route(Route {
+                network: network.trunc().into(),
+                metric: 0,
+                interface: "eth0".to_owned(),
+            });
+        }
+        kernel
+    }
+
+    /// Makes or changes an interface; `addressed` in it is ignored, the kernel knows better. A new one starts with sysctls 0.
+    pub fn set_interface(&mut self, name: &str, interface: Interface) {
+        self.interfaces.insert(name.to_owned(), interface);
+        for knob in KNOBS {
+            let sysctl = Sysctl {
+                interface: name.to_owned(),
+                knob,
+            };
+            self.sysctls.entry(sysctl).or_insert(0);
+        }
+    }
+
+    /// Takes an interface away, with its addresses, routes and sysctls.
+    pub fn remove_interface(&mut self, name: &str) {
+        self.interfaces.remove(name);
+        self.addresses.retain(|entry, _| entry.interface != name);
+        self.routes.retain(|route| route.interface != name);
+        self.sysctls.retain(|sysctl, _| sysctl.interface != name);
+    }
+
+    /// Adds a route.
+    pub fn add_route(&mut self, route: Route) {
+        self.routes.insert(route);
+    }
+
+    /// Takes every route away that leads to this network.
+    pub fn remove_routes(&mut self, network: ipnet::IpNet) {
+        self.routes.retain(|route| route.network != network);
+    }
+
+    /// Somebody else adds an address, of scope global and without our mark. It survives a reboot.
+    pub fn add_foreign_address(&mut self, interface: &str, address: IpAddr, prefix_length: u8) {
+        let held = Held {
+            scope: AddressScope::Global,
+            lifetime: None,
+            ours: false,
+        };
+        self.addresses.insert(entry(interface, address, prefix_length), held);
+    }
+
+    /// Somebody else deletes an address (`ip address del`), ours or not, whatever its prefix length.
+    pub fn remove_address(&mut self, interface: &str, address: IpAddr) {
+        self.addresses
+            .retain(|entry, _| entry.interface != interface || entry.address != address);
+    }
+
+    /// Time goes by until every finite lifetime has ended.
+    pub fn expire_addresses(&mut self) {
+        self.addresses.retain(|_, held| held.lifetime.is_none());
+    }
+
+    /// Somebody else writes a sysctl. It is over with the next reboot.
+    pub fn set_sysctl(&mut self, sysctl: Sysctl, value: i64) {
+        self.sysctls.insert(sysctl, value);
+    }
+
+    /// What a file of sysctl.d sets at every boot, and now.
+    pub fn set_boot_sysctl(&mut self, sysctl: Sysctl, value: i64) {
+        self.boot_sysctls.insert(sysctl.clone(), value);
+        self.sysctls.insert(sysctl, value);
+    }
+
+    /// `/proc/sys` is mounted read-only, or writable again.
+    pub fn set_read_only_sysctls(&mut self, read_only: bool) {
+        self.read_only_sysctls = read_only;
+    }
+
+    /// IPVS, to be looked at.
+    #[must_use]
+    pub fn ipvs(&self) -> &FakeIpvs {
+        &self.ipvs
+    }
+
+    /// IPVS, for somebody else's hands: [`FakeIpvs::overwrite`], [`FakeIpvs::refuse`], schedulers that are missing.
+    pub fn ipvs_mut(&mut self) -> &mut FakeIpvs {
+        &mut self.ipvs
+    }
+
+    /// Every write of this service, or of this destination, is refused from now on.
+    pub fn refuse_ipvs(&mut self, service: ServiceKey, destination: Option<DestinationKey>, errno: Errno) {
+        self.ipvs.refuse(service, destination, errno);
+    }
+
+    /// Every change of this address is refused from now on.
+    pub fn refuse_address(&mut self, key: AddressKey, errno: Errno) {
+        self.refused_addresses.insert(key, errno);
+    }
+
+    /// Ends all refusals.
+    pub fn refuse_nothing(&mut self) {
+        self.ipvs.refuse_nothing();
+        self.refused_addresses.clear();
+    }
+
+    /// There is no `ip_vs` in this kernel, or there is again.
+    pub fn set_module_missing(&mut self, missing: bool) {
+        self.module_missing = missing;
+    }
+
+    /// Dumps leave these services out without a sign, as they do while somebody writes; a look-up of one finds it.
+    pub fn hide_in_dumps(&mut self, services: impl IntoIterator<Item = ServiceKey>) {
+        self.hidden_in_dumps = services.into_iter().collect();
+    }
+
+    /// Somebody on the link answers an ARP probe for these addresses.
+    pub fn set_answered(&mut self, addresses: impl IntoIterator<Item = IpAddr>) {
+        self.answered = addresses.into_iter().collect();
+    }
+
+    /// The process dies when this many more changes have been executed: every later call fails. `None` = it lives (again).
+    pub fn crash_after(&mut self, writes: Option<usize>) {
+        self.crash_after = writes;
+    }
+
+    /// Whether the process has died.
+    #[must_use]
+    pub fn crashed(&self) -> bool {
+        self.crash_after == Some(0)
+    }
+
+    /// The answers to the next changes are lost: they are executed, and their result is [`KernelError::Unknown`].
+    pub fn lose_answers(&mut self, count: usize) {
+        self.lost_answers = count;
+    }
+
+    /// A reboot: IPVS, our addresses and all sysctls are as if nobody had ever set them. What the host configures at
+    /// boot (interfaces, addresses of others, routes, [`FakeKernel::set_boot_sysctl`]) is there again.
+    pub fn reboot(&mut self) {
+        self.ipvs.overwrite(Table::default());
+        self.addresses.retain(|_, held| !held.ours);
+        self.sysctls.values_mut().for_each(|value| *value = 0);
+        self.sysctls.extend(self.boot_sysctls.clone());
+        self.hidden_in_dumps.clear();
+        self.crash_after = None;
+        self.lost_answers = 0;
+    }
+
+    /// How many changes were executed, refused ones as well.
+    #[must_use]
+    pub fn writes(&self) -> usize {
+        self.writes
+    }
+
+    /// What was executed, in the words of [`crate::plan::Change`], a refusal behind ` # `.
+    #[must_use]
+    pub fn log(&self) -> &[String] {
+        &self.log
+    }
+
+    /// Takes the log away.
+    pub fn take_log(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.log)
+    }
+
+    /// Whether an interface other than `lo` has the address.
+    #[must_use]
+    pub fn holds(&self, address: IpAddr) -> bool {
+        self.addresses
+            .keys()
+            .any(|entry| entry.address == address && entry.interface != LOOPBACK)
+    }
+
+    /// Whether any interface has the address: the host takes packets for it.
+    #[must_use]
+    pub fn is_local(&self, address: IpAddr) -> bool {
+        self.addresses.keys().any(|entry| entry.address == address)
+    }
+
+    /// Whether the host answers an ARP request for the address on some link (`arp_ignore()` in net/ipv4/arp.c). A VIP
+    /// on `lo` is answered for unless `arp_ignore` of the *receiving* interface, or of `all`, forbids it.
+    #[must_use]
+    pub fn answers_arp(&self, address: IpAddr) -> bool {
+        let listening = |interface: &Interface| interface.up && interface.arp && !interface.enslaved;
+        self.interfaces
+            .iter()
+            .filter(|(_, interface)| listening(interface))
+            .any(|(name, _)| self.answers_arp_on(name, address))
+    }
+
+    fn answers_arp_on(&self, interface: &str, address: IpAddr) -> bool {
+        let mut held = self.addresses.iter().filter(|(entry, _)| entry.address == address);
+        match self.effective(interface, Knob::ArpIgnore) {
+            1 | 2 => held.any(|(entry, _)| entry.interface == interface),
+            3 => held.any(|(_, held)| held.scope != AddressScope::Host),
+            8 => false,
+            _ => held.next().is_some(),
+        }
+    }
+
+    /// The value that the kernel goes by: the greater of `all` and the interface.
+    #[must_use]
+    pub fn effective(&self, interface: &str, knob: Knob) -> i64 {
+        let value = |interface: &str| {
+            let interface = interface.to_owned();
+            self.sysctls.get(&Sysctl { interface, knob }).copied().unwrap_or(0)
+        };
+        value("all").max(value(interface))
+    }
+}
+
+fn entry(interface: &str, address: IpAddr, prefix_length: u8) -> AddressEntry {
+    AddressEntry {
+        interface: interface.to_owned(),
+        address,
+        prefix_length,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -16,7 +16,7 @@ fn service() -> ServiceKey {
 fn what_was_appended_is_there_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let (mut journal, ledger) = JournalFile::open(dir.path(), "boot-1").unwrap();
-    assert!(!ledger.found && ledger.is_empty());
+    assert!(!ledger.adopted && ledger.is_empty());
     let value = Former { former: 0, set: 1 };
     journal
         .append(&[
@@ -29,7 +29,7 @@ fn what_was_appended_is_there_after_a_restart() {
         .unwrap();
     drop(journal);
     let (_, ledger) = JournalFile::open(dir.path(), "boot-1").unwrap();
-    assert!(ledger.found);
+    assert!(ledger.adopted);
     assert_eq!(ledger.services.iter().copied().collect::<Vec<_>>(), [service()]);
     assert_eq!(ledger.sysctls[&sysctl()], value);
 }
@@ -40,7 +40,7 @@ fn another_boots_ledger_counts_as_none() {
     let (mut journal, _) = JournalFile::open(dir.path(), "boot-1").unwrap();
     journal.append(&[Entry::Service { key: service() }]).unwrap();
     let (_, ledger) = JournalFile::open(dir.path(), "boot-2").unwrap();
-    assert!(!ledger.found && ledger.is_empty());
+    assert!(!ledger.adopted && ledger.is_empty());
 }
 
 #[test]

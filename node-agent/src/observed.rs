@@ -1,0 +1,187 @@
+//! What was read of the kernel: the agent's picture of it, kept between passes and corrected by reading.
+//!
+//! Unknown is not empty. An IPVS dump taken while anybody writes misses live entries without a sign, so an entry that the
+//! picture (or the ledger) has and a dump lacks is asked for by its key, or the dump is repeated, before it counts as gone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use ipvs::{DestinationConfig, DestinationKey, Service, ServiceKey, Table};
+
+use crate::kernel::{Kernel, KernelError};
+use crate::state::{AddressConfig, AddressKey, Facts, KNOBS, Sysctl};
+
+/// The picture.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Observed {
+    /// The IPVS table, foreign services included.
+    pub ipvs: Ipvs,
+    /// Addresses that carry our mark.
+    pub addresses: BTreeMap<AddressKey, AddressConfig>,
+    /// Knobs of `all`, of every interface that ARP can come in by, and of the ledger. An interface that is gone has none.
+    pub sysctls: BTreeMap<Sysctl, i64>,
+    /// The rest.
+    pub facts: Facts,
+}
+
+/// What is known of the IPVS table.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Ipvs {
+    /// Not looked at: this node is no director. A look would load the module.
+    #[default]
+    Unread,
+    /// As read.
+    Read(Table),
+    /// Could not be read.
+    Failed(KernelError),
+}
+
+impl Ipvs {
+    /// The table, where it is known.
+    pub fn table(&self) -> Option<&Table> {
+        match self {
+            Self::Read(table) => Some(table),
+            Self::Unread | Self::Failed(_) => None,
+        }
+    }
+}
+
+/// How often a dump is repeated until two agree.
+const DUMPS: usize = 5;
+
+impl Observed {
+    /// VIPs that this node holds by our doing.
+    pub fn vips(&self) -> BTreeSet<IpAddr> {
+        self.addresses.keys().map(|key| key.address).collect()
+    }
+
+    /// The value that the kernel uses: the greater of `all` and the interface. `None` when the interface is gone.
+    pub fn effective(&self, sysctl: &Sysctl) -> Option<i64> {
+        let own = self.sysctls.get(sysctl)?;
+        let all = self.sysctls.get(&Sysctl::of_all(sysctl.knob)).copied().unwrap_or(0);
+        Some(all.max(*own))
+    }
+
+    /// Reads links, addresses, routes.
+    ///
+    /// # Errors
+    /// As the kernel says; the picture stays as it was.
+    pub fn read_network(&mut self, kernel: &mut impl Kernel) -> Result<(), KernelError> {
+        let (addresses, facts) = kernel.network()?;
+        let answered = std::mem::take(&mut self.facts.answered);
+        self.addresses = addresses;
+        self.facts = Facts { answered, ..facts };
+        Ok(())
+    }
+
+    /// Reads the knobs that matter for the interfaces known now, and those `also`.
+    ///
+    /// # Errors
+    /// As the kernel says; the picture stays as it was.
+    pub fn read_sysctls<'a>(
+        &mut self,
+        kernel: &mut impl Kernel,
+        also: impl Iterator<Item = &'a Sysctl>,
+    ) -> Result<(), KernelError> {
+        let mut wanted: BTreeSet<Sysctl> = also.cloned().collect();
+        for knob in KNOBS {
+            wanted.insert(Sysctl::of_all(knob));
+            let listening = self
+                .facts
+                .interfaces
+                .iter()
+                .filter(|(_, interface)| interface.can_receive_arp());
+            wanted.extend(listening.map(|(name, _)| Sysctl {
+                interface: name.clone(),
+                knob,
+            }));
+        }
+        let mut sysctls = BTreeMap::new();
+        for sysctl in wanted {
+            if let Some(value) = kernel.sysctl(&sysctl)? {
+                sysctls.insert(sysctl, value);
+            }
+        }
+        self.sysctls = sysctls;
+        Ok(())
+    }
+
+    /// Reads the whole IPVS table. What the picture or `expected` has and the dump lacks is asked for by key.
+    pub fn read_ipvs(&mut self, kernel: &mut impl Kernel, expected: &BTreeSet<ServiceKey>) {
+        self.ipvs = match self.whole_table(kernel, expected) {
+            Ok(table) => Ipvs::Read(table),
+            // Without the module there is no table: that is an answer, and the report says which module to load.
+            Err(error) => Ipvs::Failed(error),
+        };
+    }
+
+    fn whole_table(&self, kernel: &mut impl Kernel, expected: &BTreeSet<ServiceKey>) -> Result<Table, KernelError> {
+        let mut configs = kernel.services()?;
+        let former = self.ipvs.table().into_iter().flat_map(|table| table.services.keys());
+        for key in former.chain(expected) {
+            if !configs.contains_key(key)
+                && let Some(config) = kernel.service(*key)?
+            {
+                configs.insert(*key, config);
+            }
+        }
+        let mut table = Table::default();
+        for (key, config) in configs {
+            let destinations = self.destinations(kernel, key)?;
+            table.services.insert(key, Service { config, destinations });
+        }
+        Ok(table)
+    }
+
+    /// Reads one service again.
+    pub fn read_service(&mut self, kernel: &mut impl Kernel, key: ServiceKey) {
+        let read = kernel.service(key).and_then(|config| {
+            config
+                .map(|config| {
+                    Ok(Service {
+                        config,
+                        destinations: self.destinations(kernel, key)?,
+                    })
+                })
+                .transpose()
+        });
+        match (read, &mut self.ipvs) {
+            (Ok(Some(service)), Ipvs::Read(table)) => {
+                table.services.insert(key, service);
+            }
+            (Ok(None), Ipvs::Read(table)) => {
+                table.services.remove(&key);
+            }
+            (Err(error), ipvs) => *ipvs = Ipvs::Failed(error),
+            // Nothing is known of the table: one service does not make one.
+            (Ok(_), Ipvs::Unread | Ipvs::Failed(_)) => {}
+        }
+    }
+
+    fn destinations(
+        &self,
+        kernel: &mut impl Kernel,
+        key: ServiceKey,
+    ) -> Result<BTreeMap<DestinationKey, DestinationConfig>, KernelError> {
+        let former = self.ipvs.table().and_then(|table| table.services.get(&key));
+        let mut read = kernel.destinations(key)?;
+        let lacks = |read: &BTreeMap<_, _>| {
+            former.is_some_and(|service| service.destinations.keys().any(|key| !read.contains_key(key)))
+        };
+        for _ in 0..DUMPS {
+            if !lacks(&read) {
+                break;
+            }
+            let again = kernel.destinations(key)?;
+            let agree = again == read;
+            read = again;
+            if agree {
+                break;
+            }
+        }
+        Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests;

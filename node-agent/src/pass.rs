@@ -1,0 +1,420 @@
+//! One pass: read what must be read, plan, write the intents, apply, read back, report. Synchronous, generic over the
+//! kernel and the journal, with time as an argument: the agent's loop drives it, and so does the simulation.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use crds::PlacementStatus;
+use ipvs::ServiceKey;
+use jiff::Timestamp;
+
+use crate::desired::{Desired, address, carrier, desired};
+use crate::kernel::{Kernel, KernelError};
+use crate::ledger::{Entry, Journal, Ledger};
+use crate::observed::{Ipvs, Observed};
+use crate::plan::{Absence, Change, Plan, Stage, plan, settled, vip_of};
+use crate::report::{Evidence, report};
+use crate::state::{AddressKey, Sysctl};
+use crate::view::{PlacementKey, Source, View};
+
+/// One node: its kernel, its ledger, and the picture of it.
+#[derive(Debug)]
+pub struct Node<K, J> {
+    kernel: K,
+    journal: J,
+    ledger: Ledger,
+    observed: Observed,
+    boot_id: String,
+    /// What must be read before the next plan.
+    stale: Stale,
+    /// Whether the kernel may be that of a fresh boot: then VIPs of remembered placements are asked for on the link first.
+    booted: bool,
+    statuses: BTreeMap<PlacementKey, PlacementStatus>,
+    audit: Audit,
+}
+
+/// Which parts of the picture are not to be trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stale {
+    network: bool,
+    sysctls: bool,
+    ipvs: bool,
+}
+
+/// How far the running audit is: the services that it has still to read.
+#[derive(Clone, Debug, Default)]
+struct Audit {
+    rest: Vec<ServiceKey>,
+}
+
+/// What a pass did.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// The status of every Placement, after the read-back.
+    pub statuses: BTreeMap<PlacementKey, PlacementStatus>,
+    /// Changes that the kernel took.
+    pub done: Vec<Change>,
+    /// Changes that it did not, and why.
+    pub refusals: Vec<(Change, KernelError)>,
+    /// Whether something differs still: the pass is to be repeated after a while.
+    pub unfinished: bool,
+}
+
+impl<K: Kernel, J: Journal> Node<K, J> {
+    /// A node about which nothing was read yet. `ledger` is what the journal held.
+    pub fn new(kernel: K, journal: J, ledger: Ledger, boot_id: String) -> Self {
+        let booted = !ledger.adopted;
+        Self {
+            kernel,
+            journal,
+            ledger,
+            observed: Observed::default(),
+            boot_id,
+            stale: Stale {
+                network: true,
+                sysctls: true,
+                ipvs: true,
+            },
+            booted,
+            statuses: BTreeMap::new(),
+            audit: Audit::default(),
+        }
+    }
+
+    /// The kernel, for the shell that shares it.
+    pub fn kernel(&mut self) -> &mut K {
+        &mut self.kernel
+    }
+
+    /// The picture.
+    pub fn observed(&self) -> &Observed {
+        &self.observed
+    }
+
+    /// Links, addresses or routes changed, says the kernel.
+    pub fn network_changed(&mut self) {
+        self.stale.network = true;
+        // An interface that comes back has the default values.
+        self.stale.sysctls = true;
+    }
+
+    /// The cheap look: whether the number of services is not the one we know of. Then the table is to be read again.
+    pub fn ipvs_differs(&mut self) -> bool {
+        let Ipvs::Read(table) = &self.observed.ipvs else {
+            return false;
+        };
+        let known = table
+            .services
+            .keys()
+            .filter(|key| key.family() == ipvs::Family::Ipv4)
+            .count();
+        let differs = self.kernel.service_count().is_ok_and(|count| count != known);
+        self.stale.ipvs |= differs;
+        differs
+    }
+
+    /// One slice of the audit, of `slices` that make a round. The first slice of a round reads the services and the
+    /// sysctls; each one reads its share of the destinations. Says whether the picture was wrong.
+    pub fn audit(&mut self, slices: usize) -> bool {
+        let before = self.observed.clone();
+        if self.audit.rest.is_empty() {
+            let _: Result<(), KernelError> = self.observed.read_network(&mut self.kernel);
+            let known: Vec<Sysctl> = self.ledger.sysctls.keys().cloned().collect();
+            let _: Result<(), KernelError> = self.observed.read_sysctls(&mut self.kernel, known.iter());
+            self.audit_services();
+        }
+        let share = self.audit.rest.len().div_ceil(slices.max(1));
+        let from = self.audit.rest.len() - share;
+        for key in self.audit.rest.split_off(from) {
+            self.observed.read_service(&mut self.kernel, key);
+        }
+        before != self.observed
+    }
+
+    fn audit_services(&mut self) {
+        let Ipvs::Read(table) = &self.observed.ipvs else { return };
+        let known: BTreeSet<ServiceKey> = table.services.keys().copied().collect();
+        let Ok(read) = self.kernel.services() else { return };
+        self.audit.rest = known.union(&read.keys().copied().collect()).copied().collect();
+    }
+
+    /// What the next pass would change, without changing anything.
+    ///
+    /// # Errors
+    /// The kernel could not be read.
+    pub fn preview(&mut self, view: &View) -> Result<Plan, KernelError> {
+        self.read(view)?;
+        let desired = self.desire(view);
+        Ok(plan(&desired.state, &self.observed, &self.ledger, absence(view)))
+    }
+
+    /// One whole pass over what is asked of this node.
+    ///
+    /// # Errors
+    /// The kernel could not be read, or the ledger not be written: nothing was changed, and nothing is said.
+    pub fn pass(&mut self, view: &View, now: Timestamp) -> Result<Outcome, KernelError> {
+        self.read(view)?;
+        let desired = self.desire(view);
+        let plan_now = plan(&desired.state, &self.observed, &self.ledger, absence(view));
+        self.record(&plan_now.ledger)?;
+        let (done, refusals) = self.execute(plan_now.steps);
+        self.read_back(&done, &refusals)?;
+        let desired = self.desire(view);
+        let residue = plan(&desired.state, &self.observed, &self.ledger, absence(view));
+        self.settle(&desired, view)?;
+        let evidence = Evidence {
+            view,
+            desired: &desired,
+            observed: &self.observed,
+            residue: &residue,
+            refusals: &refusals,
+            boot_id: &self.boot_id,
+        };
+        self.statuses = report(evidence, &self.statuses, now);
+        let unfinished = !residue.steps.is_empty() || !refusals.is_empty() || self.is_blind(&desired);
+        Ok(Outcome {
+            statuses: self.statuses.clone(),
+            done,
+            refusals,
+            unfinished,
+        })
+    }
+
+    fn is_blind(&self, desired: &Desired) -> bool {
+        match &self.observed.ipvs {
+            Ipvs::Failed(_) => true,
+            Ipvs::Unread | Ipvs::Read(_) => !desired.problems.is_empty(),
+        }
+    }
+
+    /// Reads what is stale.
+    fn read(&mut self, view: &View) -> Result<(), KernelError> {
+        if self.stale.network {
+            self.observed.read_network(&mut self.kernel)?;
+            self.stale.network = false;
+        }
+        if self.stale.sysctls {
+            let known: Vec<Sysctl> = self.ledger.sysctls.keys().cloned().collect();
+            self.observed.read_sysctls(&mut self.kernel, known.iter())?;
+            self.stale.sysctls = false;
+        }
+        let failed = matches!(self.observed.ipvs, Ipvs::Failed(_));
+        if self.needs_ipvs(view) && (self.stale.ipvs || failed) {
+            self.observed.read_ipvs(&mut self.kernel, &self.ledger.services);
+            self.stale.ipvs = false;
+        }
+        if self.booted && view.source == Source::Disk {
+            self.ask_the_link(view);
+        }
+        Ok(())
+    }
+
+    /// A look at the family loads the module: a node that is no director is left alone.
+    fn needs_ipvs(&self, view: &View) -> bool {
+        view.placements.values().any(|placed| placed.spec.director.is_some()) || !self.ledger.services.is_empty()
+    }
+
+    /// After a boot the remembered VIPs may be somebody else's by now: each is asked for before it is added.
+    fn ask_the_link(&mut self, view: &View) {
+        let parts = view
+            .placements
+            .values()
+            .filter_map(|placed| placed.spec.director.as_ref());
+        for entry in parts.flat_map(|part| &part.addresses) {
+            let Ok(vip) = address(&entry.address) else { continue };
+            let Ok(interface) = carrier(entry, vip, &self.observed.facts) else {
+                continue;
+            };
+            let held = self.observed.addresses.contains_key(&AddressKey {
+                interface: interface.clone(),
+                address: vip,
+            });
+            // When nobody can be asked, nobody is known to be silent.
+            if !held && self.kernel.answered(&interface, vip).unwrap_or(true) {
+                self.observed.facts.answered.insert(vip);
+            } else {
+                self.observed.facts.answered.remove(&vip);
+            }
+        }
+    }
+
+    fn desire(&mut self, view: &View) -> Desired {
+        if view.source == Source::Api {
+            // The operator has seen to it that the VIP is nowhere else.
+            self.observed.facts.answered.clear();
+        }
+        desired(view, &self.observed.facts)
+    }
+
+    fn record(&mut self, entries: &[Entry]) -> Result<(), KernelError> {
+        if entries.is_empty() {
+            return Ok(());
+        }
+        self.journal
+            .append(entries)
+            .map_err(|error| KernelError::Io(format!("the ledger cannot be written: {error}")))?;
+        entries.iter().for_each(|entry| self.ledger.record(entry));
+        Ok(())
+    }
+
+    /// Stage by stage; what depends on a refused change is left out.
+    fn execute(&mut self, steps: Vec<(Stage, Change)>) -> (Vec<Change>, Vec<(Change, KernelError)>) {
+        let services = self
+            .observed
+            .ipvs
+            .table()
+            .into_iter()
+            .flat_map(|table| table.services.keys());
+        let mut execution = Execution {
+            served: services.filter_map(vip_of).collect(),
+            ..Execution::default()
+        };
+        let mut rest = steps.into_iter().peekable();
+        while let Some((stage, first)) = rest.next() {
+            let mut changes = vec![first];
+            while let Some((_, change)) = rest.next_if(|(next, _)| *next == stage) {
+                changes.push(change);
+            }
+            let changes = execution.admit(stage, changes);
+            let results = self.kernel.apply(&changes);
+            execution.note(stage, changes, results);
+        }
+        (execution.done, execution.refusals)
+    }
+
+    /// Reads again what the changes touched, and nothing else.
+    fn read_back(&mut self, done: &[Change], refusals: &[(Change, KernelError)]) -> Result<(), KernelError> {
+        let touched = done.iter().chain(refusals.iter().map(|(change, _)| change));
+        let mut services = BTreeSet::new();
+        let (mut network, mut sysctls) = (false, false);
+        for change in touched {
+            match change {
+                Change::SetSysctl { .. } | Change::RestoreSysctl { .. } => sysctls = true,
+                Change::AddAddress { .. } | Change::DeleteAddress { .. } => network = true,
+                Change::Announce { .. } => {}
+                Change::Ipvs(change) => {
+                    services.insert(change.service());
+                }
+            }
+        }
+        if network {
+            self.observed.read_network(&mut self.kernel)?;
+        }
+        if sysctls {
+            let known: Vec<Sysctl> = self.ledger.sysctls.keys().cloned().collect();
+            self.observed.read_sysctls(&mut self.kernel, known.iter())?;
+        }
+        for key in services {
+            self.observed.read_service(&mut self.kernel, key);
+        }
+        Ok(())
+    }
+
+    /// Strikes from the ledger what is over; after the first whole reading of the kernel, the ledger alone says what is ours.
+    fn settle(&mut self, desired: &Desired, view: &View) -> Result<(), KernelError> {
+        let mut entries = settled(&desired.state, &self.observed, &self.ledger, absence(view));
+        let whole = match self.observed.ipvs {
+            Ipvs::Read(_) => true,
+            Ipvs::Unread => !self.needs_ipvs(view),
+            Ipvs::Failed(_) => false,
+        };
+        if !self.ledger.adopted && whole && view.is_complete() {
+            entries.push(Entry::Adopted);
+        }
+        self.record(&entries)
+    }
+}
+
+/// Whether absence from this view may be believed.
+pub fn absence(view: &View) -> Absence {
+    if view.is_complete() {
+        Absence::IsBelieved
+    } else {
+        Absence::IsIgnorance
+    }
+}
+
+/// What a running pass has done, and what it must therefore leave out.
+#[derive(Debug, Default)]
+struct Execution {
+    done: Vec<Change>,
+    refusals: Vec<(Change, KernelError)>,
+    /// VIPs that have a service in the table.
+    served: BTreeSet<IpAddr>,
+    /// A host sysctl could not be set.
+    loud: bool,
+    /// A host's VIP could not be taken back.
+    kept_host_address: bool,
+}
+
+impl Execution {
+    /// The changes that may happen; the others are refused here, with the reason.
+    fn admit(&mut self, stage: Stage, changes: Vec<Change>) -> Vec<Change> {
+        let (admitted, held): (Vec<_>, Vec<_>) = changes
+            .into_iter()
+            .map(|change| (self.obstacle(stage, &change), change))
+            .partition(|(o, _)| o.is_none());
+        self.refusals.extend(
+            held.into_iter()
+                .filter_map(|(why, change)| Some((change, KernelError::Skipped(why?)))),
+        );
+        admitted.into_iter().map(|(_, change)| change).collect()
+    }
+
+    fn obstacle(&self, stage: Stage, change: &Change) -> Option<&'static str> {
+        match stage {
+            Stage::HostAddressUp if self.loud => {
+                Some("an ARP sysctl could not be set, and the host would answer for the VIP")
+            }
+            Stage::SysctlRestore if self.kept_host_address => {
+                Some("a VIP is still on lo, and the host would answer for it")
+            }
+            Stage::DirectorAddressUp if !self.serves(change) => Some("none of its services could be programmed"),
+            Stage::Announce if !self.added(change) => Some("the address is not there"),
+            Stage::DirectorAddressDown
+            | Stage::HostSysctls
+            | Stage::HostAddressUp
+            | Stage::Ipvs
+            | Stage::DirectorAddressUp
+            | Stage::Announce
+            | Stage::HostAddressDown
+            | Stage::SysctlRestore => None,
+        }
+    }
+
+    /// Whether the table holds a service of the VIP that this change adds.
+    fn serves(&self, change: &Change) -> bool {
+        let Change::AddAddress { key, config: _ } = change else {
+            return true;
+        };
+        self.served.contains(&key.address)
+    }
+
+    fn added(&self, change: &Change) -> bool {
+        let Change::Announce { key } = change else { return true };
+        self.done
+            .iter()
+            .any(|done| matches!(done, Change::AddAddress { key: added, config: _ } if added == key))
+    }
+
+    fn note(&mut self, stage: Stage, changes: Vec<Change>, results: Vec<Result<(), KernelError>>) {
+        for (change, result) in changes.into_iter().zip(results) {
+            match result {
+                Ok(()) => {
+                    if let Change::Ipvs(ipvs::Change::AddService { service, config: _ }) = &change {
+                        self.served.extend(vip_of(service));
+                    }
+                    self.done.push(change);
+                }
+                Err(error) => {
+                    self.loud |= stage == Stage::HostSysctls;
+                    self.kept_host_address |= stage == Stage::HostAddressDown;
+                    self.refusals.push((change, error));
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,95 @@
+//! What the agent knows of its Placements, and how far that may be believed.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crds::PlacementSpec;
+use serde::{Deserialize, Serialize};
+
+/// The Placements of this node as they are known.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct View {
+    /// How they came to be known.
+    pub source: Source,
+    /// The Placements.
+    #[serde(with = "pairs")]
+    pub placements: BTreeMap<PlacementKey, Placed>,
+}
+
+/// Where the knowledge comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Source {
+    /// Nothing is known yet.
+    Nothing,
+    /// Remembered from before a restart: true once, perhaps incomplete now. Nothing is deleted because it is absent here.
+    Disk,
+    /// A complete list from the API server, and what came after it.
+    Api,
+}
+
+/// A Placement's namespace and name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PlacementKey {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+}
+
+impl fmt::Display for PlacementKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// A Placement as the agent takes it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Placed {
+    /// `metadata.uid`.
+    pub uid: String,
+    /// The generation that `spec` is of.
+    pub generation: i64,
+    /// The last spec that was understood whole.
+    pub spec: PlacementSpec,
+    /// Why a later spec was not taken: its words, from the decoder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_understood: Option<String>,
+}
+
+impl Default for View {
+    fn default() -> Self {
+        Self {
+            source: Source::Nothing,
+            placements: BTreeMap::new(),
+        }
+    }
+}
+
+impl View {
+    /// Whether what is absent here may be deleted from the kernel.
+    pub fn is_complete(&self) -> bool {
+        match self.source {
+            Source::Nothing | Source::Disk => false,
+            Source::Api => true,
+        }
+    }
+}
+
+/// A map with keys that are no strings, as a list of pairs.
+mod pairs {
+    use super::{BTreeMap, Placed, PlacementKey};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        map: &BTreeMap<PlacementKey, Placed>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        map.iter().collect::<Vec<_>>().serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<BTreeMap<PlacementKey, Placed>, D::Error> {
+        Vec::<(PlacementKey, Placed)>::deserialize(deserializer).map(|pairs| pairs.into_iter().collect())
+    }
+}
