@@ -1,0 +1,322 @@
+//! Networks inside the guest: namespaces as hosts, bridges as LANs.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use anyhow::{Context, Result};
+
+use crate::guest::Guest;
+use crate::guest_process::GuestProcess;
+use crate::program::{Output, Program};
+
+/// The LAN of every topology: 192.168.56.0/24, and fd00:56::/64 beside it.
+pub const LAN: u8 = 56;
+/// The client's own LAN in the routed topology.
+pub const FAR_LAN: u8 = 57;
+
+/// A host before it exists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostPlan {
+    /// Its name: that of the network namespace, of the Node, of what nginx answers.
+    pub name: String,
+    /// Third and fourth byte of its address on each LAN, for eth0, eth1, …
+    pub links: Vec<(u8, u8)>,
+    /// Its default router.
+    pub gateway: Option<String>,
+    /// Whether it forwards packets.
+    pub forwards: bool,
+    /// Whether it can reach the control plane, by a link of its own.
+    pub management: bool,
+}
+
+impl HostPlan {
+    /// A node of the cluster on the LAN.
+    #[must_use]
+    pub fn node(name: &str, last_byte: u8) -> Self {
+        Self {
+            name: name.to_owned(),
+            links: vec![(LAN, last_byte)],
+            gateway: None,
+            forwards: false,
+            management: true,
+        }
+    }
+
+    /// A host outside of the cluster, on one LAN.
+    #[must_use]
+    pub fn outsider(name: &str, lan: u8, last_byte: u8) -> Self {
+        Self { links: vec![(lan, last_byte)], management: false, ..Self::node(name, last_byte) }
+    }
+
+    /// With a default router.
+    #[must_use]
+    pub fn via(mut self, gateway: &str) -> Self {
+        self.gateway = Some(gateway.to_owned());
+        self
+    }
+}
+
+/// One LAN: the client (.200) and nodes with the given last bytes.
+#[must_use]
+pub fn one_lan(nodes: &[(&str, u8)]) -> Vec<HostPlan> {
+    let mut plans = vec![HostPlan::outsider("client", LAN, 200)];
+    plans.extend(nodes.iter().map(|(name, last)| HostPlan::node(name, *last)));
+    plans
+}
+
+/// The client (192.168.57.200) behind a router (.1 on both LANs), nodes on the other side.
+#[must_use]
+pub fn routed(nodes: &[(&str, u8)]) -> Vec<HostPlan> {
+    let router = HostPlan {
+        links: vec![(LAN, 1), (FAR_LAN, 1)],
+        forwards: true,
+        ..HostPlan::outsider("router", LAN, 1)
+    };
+    let client = HostPlan::outsider("client", FAR_LAN, 200).via("192.168.57.1");
+    let mut plans = vec![router, client];
+    plans.extend(nodes.iter().map(|(name, last)| HostPlan::node(name, *last).via("192.168.56.1")));
+    plans
+}
+
+/// A host: a network namespace.
+#[derive(Debug)]
+pub struct Host {
+    /// Its name.
+    pub name: String,
+    /// Its address on eth0.
+    pub address: String,
+    guest: Arc<Guest>,
+}
+
+impl Host {
+    /// The guest that it is in.
+    #[must_use]
+    pub fn guest(&self) -> &Arc<Guest> {
+        &self.guest
+    }
+
+    /// Runs a line of words that must succeed; returns its standard output.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn run(&self, line: &str) -> Result<String> {
+        Ok(self.program(Program::line(line))?.stdout)
+    }
+
+    /// Runs a shell script that must succeed; returns its standard output.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn shell(&self, script: &str) -> Result<String> {
+        Ok(self.program(Program::shell(script))?.stdout)
+    }
+
+    /// Runs a program that must succeed.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn program(&self, program: Program) -> Result<Output> {
+        self.guest.run(&program.netns(&self.name))
+    }
+
+    /// Runs a program; one that fails is an answer like any other.
+    ///
+    /// # Errors
+    /// When it cannot be run.
+    pub fn attempt(&self, program: Program) -> Result<Output> {
+        self.guest.attempt(&program.netns(&self.name))
+    }
+
+    /// Starts a program that goes on; its log is named after the host and `what`.
+    ///
+    /// # Errors
+    /// When it cannot start.
+    pub fn start(&self, program: Program, what: &str, stamped: bool) -> Result<GuestProcess> {
+        let log = format!("{}-{what}", self.name);
+        GuestProcess::start(&self.guest, &program.netns(&self.name), &log, stamped)
+    }
+
+    /// The MAC address of eth0.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn mac(&self) -> Result<String> {
+        let link = self.run("ip -o link show dev eth0")?;
+        let mut words = link.split_whitespace().skip_while(|word| *word != "link/ether");
+        words.nth(1).map(str::to_owned).context("eth0 has no MAC address")
+    }
+}
+
+/// Hosts and the LANs between them; all of it is gone when this is dropped.
+#[derive(Debug)]
+pub struct Topology {
+    guest: Arc<Guest>,
+    hosts: Mutex<BTreeMap<String, (HostPlan, Arc<Host>)>>,
+    lans: Mutex<Vec<u8>>,
+}
+
+impl Topology {
+    /// Makes the hosts, and the LANs that they name.
+    ///
+    /// # Errors
+    /// When the guest refuses something.
+    pub fn lay(guest: &Arc<Guest>, plans: &[HostPlan]) -> Result<Self> {
+        let (hosts, lans) = (Mutex::default(), Mutex::default());
+        let topology = Self { guest: guest.clone(), hosts, lans };
+        topology.add(plans)?;
+        Ok(topology)
+    }
+
+    /// Adds hosts.
+    ///
+    /// # Errors
+    /// When the guest refuses something.
+    pub fn add(&self, plans: &[HostPlan]) -> Result<()> {
+        let mut batch = String::new();
+        for lan in plans.iter().flat_map(|plan| plan.links.iter().map(|(lan, _)| *lan)) {
+            if !lock(&self.lans).contains(&lan) {
+                lock(&self.lans).push(lan);
+                // A namespace of its own: the bridge goes with it, and no host sees it.
+                line(&mut batch, format_args!("netns add lan{lan}"));
+                line(&mut batch, format_args!("link add br0 netns lan{lan} type bridge"));
+            }
+        }
+        plans.iter().for_each(|plan| line(&mut batch, format_args!("netns add {}", plan.name)));
+        self.guest.run(&Program::line("ip -batch -").input(batch))?;
+        thread::scope(|scope| {
+            let threads: Vec<_> =
+                plans.iter().map(|plan| scope.spawn(|| configure(&self.guest, plan))).collect();
+            threads.into_iter().try_for_each(|thread| {
+                thread.join().unwrap_or_else(|_| anyhow::bail!("a thread panicked"))
+            })
+        })?;
+        self.connect_bridges()?;
+        for plan in plans {
+            let (lan, last) = plan.links.first().copied().context("a host without a link")?;
+            let address = format!("192.168.{lan}.{last}");
+            let (name, guest) = (plan.name.clone(), self.guest.clone());
+            let host = Arc::new(Host { name: name.clone(), address, guest });
+            lock(&self.hosts).insert(name, (plan.clone(), host));
+        }
+        Ok(())
+    }
+
+    /// The far ends of all links become ports of the bridges.
+    fn connect_bridges(&self) -> Result<()> {
+        let connect = |bridge: &str| {
+            let script = format!(
+                "{{ for i in $(ls /proc/sys/net/ipv4/conf); do
+                    case $i in p-*) echo link set $i master {bridge} up;; esac
+                done; echo link set lo up; echo link set {bridge} up; }} | ip -batch -"
+            );
+            Program::shell(&script)
+        };
+        let lans = lock(&self.lans).clone();
+        for lan in lans {
+            self.guest.run(&connect("br0").netns(&format!("lan{lan}")))?;
+        }
+        self.guest.run(&connect("mgmt")).map(drop)
+    }
+
+    /// A host by name.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub fn host(&self, name: &str) -> Result<Arc<Host>> {
+        let hosts = lock(&self.hosts);
+        let (_, host) = hosts.get(name).with_context(|| format!("no host {name}"))?;
+        Ok(host.clone())
+    }
+
+    /// All hosts, by name.
+    #[must_use]
+    pub fn hosts(&self) -> Vec<Arc<Host>> {
+        lock(&self.hosts).values().map(|(_, host)| host.clone()).collect()
+    }
+
+    /// What a reboot does to a host: every program dies, the kernel's tables are empty, and the
+    /// links and addresses of its boot configuration return.
+    ///
+    /// # Errors
+    /// When the guest refuses something.
+    pub fn reboot(&self, name: &str) -> Result<()> {
+        let plan = lock(&self.hosts).get(name).context("no such host")?.0.clone();
+        remove(&self.guest, &[name.to_owned()])?;
+        self.add(&[plan])
+    }
+}
+
+impl Drop for Topology {
+    fn drop(&mut self) {
+        let lans = lock(&self.lans).clone().into_iter().map(|lan| format!("lan{lan}"));
+        let names: Vec<_> = lock(&self.hosts).keys().cloned().chain(lans).collect();
+        // A guest that died took them along.
+        drop(remove(&self.guest, &names));
+    }
+}
+
+/// Ends what still runs there first: a namespace lives as long as a process is in it.
+fn remove(guest: &Guest, names: &[String]) -> Result<()> {
+    let names = names.join(" ");
+    let script = format!(
+        "for n in {names}; do p=$(ip netns pids $n); [ -z \"$p\" ] || kill -KILL $p; done
+        for n in {names}; do ip netns delete $n; done"
+    );
+    guest.run(&Program::shell(&script)).map(drop)
+}
+
+fn make_links(batch: &mut String, plan: &HostPlan) {
+    for (at, (lan, last)) in plan.links.iter().enumerate() {
+        let peer = format!("peer name p-{last}-{at} netns lan{lan}");
+        line(batch, format_args!("link add eth{at} type veth {peer}"));
+    }
+    if plan.management {
+        // The guest's first namespace is that of its first process.
+        let peer = format!("peer name p-{} netns 1", plan.name);
+        line(batch, format_args!("link add mgmt0 type veth {peer}"));
+    }
+    // Records netlink when somebody looks; made now, so that it is in every snapshot alike.
+    line(batch, format_args!("link add nlmon0 type nlmon"));
+}
+
+/// From inside: the sysctls of a namespace are only seen there.
+fn configure(guest: &Guest, plan: &HostPlan) -> Result<()> {
+    let links = (0..plan.links.len()).map(|at| format!("eth{at}"));
+    let links: Vec<_> = links.chain(plan.management.then(|| "mgmt0".to_owned())).collect();
+    let mut batch = String::new();
+    line(&mut batch, format_args!("link set lo up"));
+    line(&mut batch, format_args!("link set nlmon0 up"));
+    for (at, (lan, last)) in plan.links.iter().enumerate() {
+        line(&mut batch, format_args!("address add 192.168.{lan}.{last}/24 dev eth{at}"));
+        line(&mut batch, format_args!("address add fd00:{lan}::{last}/64 dev eth{at} nodad"));
+    }
+    if let (true, Some((lan, last))) = (plan.management, plan.links.first()) {
+        line(&mut batch, format_args!("address add 10.99.{lan}.{last}/16 dev mgmt0"));
+    }
+    links.iter().for_each(|link| line(&mut batch, format_args!("link set {link} up")));
+    if plan.management {
+        line(&mut batch, format_args!("route add 10.0.2.2/32 via 10.99.0.1 dev mgmt0"));
+    }
+    if let Some(gateway) = &plan.gateway {
+        line(&mut batch, format_args!("route add default via {gateway}"));
+    }
+    let mut first = String::new();
+    make_links(&mut first, plan);
+    // Without duplicate address detection: else addresses are tentative for a second, and a
+    // snapshot then differs by itself.
+    let dad = links.iter().map(|link| format!(" net.ipv6.conf.{link}.accept_dad=0"));
+    let sysctls = format!("net.ipv4.ip_forward={}", u8::from(plan.forwards));
+    let sysctls = dad.fold(sysctls, |all, one| all + &one);
+    let script = format!("ip -batch - <<END\n{first}END\n[ $? = 0 ] && sysctl -qw {sysctls} && exec ip -batch -");
+    guest.run(&Program::shell(&script).input(batch).netns(&plan.name)).map(drop)
+}
+
+fn line(batch: &mut String, text: std::fmt::Arguments<'_>) {
+    writeln!(batch, "{text}").unwrap_or_default(); // a String takes everything
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
