@@ -290,3 +290,6 @@ impl ParseableParametrized<[u8], GenlHeader> for IpvsMessage {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;
