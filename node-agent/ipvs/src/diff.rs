@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::errno::Verb;
 use crate::table::{DestinationConfig, DestinationKey, Service, ServiceConfig, ServiceKey, Table};
 
 /// One change of the table: one netlink message, one line of ipvsadm (its `Display`).
@@ -101,6 +102,30 @@ impl Change {
                 service: _,
                 destination,
             } => Some(*destination),
+        }
+    }
+
+    /// The request that makes the change, for [`meaning`](crate::meaning) of its answer.
+    #[must_use]
+    pub fn verb(&self) -> Verb {
+        match self {
+            Change::AddService { service: _, config: _ } => Verb::NewService,
+            Change::EditService { service: _, config: _ } => Verb::SetService,
+            Change::DeleteService { service: _ } => Verb::DelService,
+            Change::AddDestination {
+                service: _,
+                destination: _,
+                config: _,
+            } => Verb::NewDest,
+            Change::EditDestination {
+                service: _,
+                destination: _,
+                config: _,
+            } => Verb::SetDest,
+            Change::DeleteDestination {
+                service: _,
+                destination: _,
+            } => Verb::DelDest,
         }
     }
 }

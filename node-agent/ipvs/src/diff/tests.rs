@@ -47,6 +47,13 @@ proptest! {
     }
 
     #[test]
+    fn a_change_and_its_request_have_one_verb(d in table(), o in table()) {
+        for change in diff(&d, &o) {
+            prop_assert_eq!(change.verb(), crate::Operation::from(&change).verb());
+        }
+    }
+
+    #[test]
     fn within_a_service_deletions_come_last_and_the_service_first(
         key in service_key(), d in service(Family::Ipv4), o in service(Family::Ipv4),
     ) {

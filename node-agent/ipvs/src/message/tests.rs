@@ -250,6 +250,13 @@ fn unknown_and_misshapen_attributes_survive_as_they_are() {
     let other = |kind, value: &[u8]| Attribute::Other(DefaultNla::new(kind, value.to_vec()));
     assert_eq!(message.attributes[1], other(0x8063, b"with a flag"));
     assert_eq!(message.attributes[3], other(1, b"no list"));
+    let Attribute::Service(attributes) = &message.attributes[4] else {
+        panic!("{message:?}")
+    };
+    let all_other = attributes
+        .iter()
+        .all(|inner| matches!(inner, ServiceAttribute::Other(_)));
+    assert!(all_other, "{attributes:?}");
     assert!(parse(IPVS_CMD_NEW_SERVICE, &payload[..payload.len() - 1]).is_err());
     let command = parse(200, &[]).unwrap();
     assert_eq!((command.command, command.command()), (Command::Other(200), 200));
