@@ -74,6 +74,8 @@ pub enum Entry {
     },
 }
 
+const FILE: &str = "ledger.jsonl";
+
 /// Version of the journal's format. Additions keep it; a reader skips lines that it does not know.
 pub const VERSION: u32 = 1;
 
@@ -95,6 +97,18 @@ impl Ledger {
             Entry::NoSysctl { sysctl } => {
                 self.sysctls.remove(sysctl);
             }
+        }
+    }
+
+    /// What the journal of this boot holds, without touching it.
+    ///
+    /// # Errors
+    /// It is there and cannot be read.
+    pub fn peek(run_dir: &Path, boot_id: &str) -> io::Result<Self> {
+        match fs::read_to_string(run_dir.join(FILE)) {
+            Ok(text) => Ok(read(&text, boot_id)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(error),
         }
     }
 
@@ -141,12 +155,8 @@ impl JournalFile {
     /// The folder cannot be made or the file not be written. A torn last line (a crash while appending) is no error.
     pub fn open(run_dir: &Path, boot_id: &str) -> io::Result<(Self, Ledger)> {
         fs::create_dir_all(run_dir)?;
-        let path = run_dir.join("ledger.jsonl");
-        let ledger = match fs::read_to_string(&path) {
-            Ok(text) => read(&text, boot_id),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ledger::default(),
-            Err(error) => return Err(error),
-        };
+        let path = run_dir.join(FILE);
+        let ledger = Ledger::peek(run_dir, boot_id)?;
         let file = rewrite(&path, &ledger, boot_id)?;
         Ok((Self { file }, ledger))
     }
@@ -155,6 +165,16 @@ impl JournalFile {
 impl Journal for JournalFile {
     fn append(&mut self, entries: &[Entry]) -> io::Result<()> {
         self.file.write_all(&lines(entries)?)
+    }
+}
+
+/// For those who only look: nothing can be written.
+#[derive(Debug)]
+pub struct NoJournal;
+
+impl Journal for NoJournal {
+    fn append(&mut self, _: &[Entry]) -> io::Result<()> {
+        Err(io::Error::other("this command changes nothing"))
     }
 }
 

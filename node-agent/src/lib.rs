@@ -7,12 +7,20 @@
 //! ```
 #![deny(missing_docs)]
 
+pub mod admin;
+pub mod agent;
+pub mod api;
+pub mod args;
 pub mod desired;
+pub mod identity;
 pub mod kernel;
 pub mod ledger;
+pub mod metrics;
 pub mod observed;
 pub mod pass;
+pub mod placements;
 pub mod plan;
 pub mod report;
+// pub mod run; (waits for kernel::linux)
 pub mod state;
 pub mod view;

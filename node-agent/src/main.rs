@@ -1,2 +1,2 @@
-//! Skeleton.
+//! Waits for kernel::linux.
 fn main() {}

@@ -14,7 +14,7 @@ use crate::ledger::{Entry, Journal, Ledger};
 use crate::observed::{Ipvs, Observed};
 use crate::plan::{Absence, Change, Plan, Stage, plan, settled, vip_of};
 use crate::report::{Evidence, report};
-use crate::state::{AddressKey, Sysctl};
+use crate::state::{AddressKey, LOOPBACK, Sysctl};
 use crate::view::{PlacementKey, Source, View};
 
 /// One node: its kernel, its ledger, and the picture of it.
@@ -89,6 +89,13 @@ impl<K: Kernel, J: Journal> Node<K, J> {
     /// The picture.
     pub fn observed(&self) -> &Observed {
         &self.observed
+    }
+
+    /// Statuses that were said before, by this agent or the one before it: their transition times are kept.
+    pub fn said(&mut self, stored: &BTreeMap<PlacementKey, PlacementStatus>) {
+        for (key, status) in stored {
+            self.statuses.entry(key.clone()).or_insert_with(|| status.clone());
+        }
     }
 
     /// Links, addresses or routes changed, says the kernel.
@@ -211,7 +218,10 @@ impl<K: Kernel, J: Journal> Node<K, J> {
 
     /// A look at the family loads the module: a node that is no director is left alone.
     fn needs_ipvs(&self, view: &View) -> bool {
-        view.placements.values().any(|placed| placed.spec.director.is_some()) || !self.ledger.services.is_empty()
+        let was_director = || self.observed.addresses.keys().any(|key| key.interface != LOOPBACK);
+        view.placements.values().any(|placed| placed.spec.director.is_some())
+            || !self.ledger.services.is_empty()
+            || was_director()
     }
 
     /// After a boot the remembered VIPs may be somebody else's by now: each is asked for before it is added.

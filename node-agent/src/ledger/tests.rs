@@ -20,6 +20,7 @@ fn what_was_appended_is_there_after_a_restart() {
     let value = Former { former: 0, set: 1 };
     journal
         .append(&[
+            Entry::Adopted,
             Entry::Service { key: service() },
             Entry::Sysctl {
                 sysctl: sysctl(),

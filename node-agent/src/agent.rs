@@ -1,0 +1,342 @@
+//! The loop: wait for Placements, a notification, or a clock; then one pass. It runs on a thread of its own, because the
+//! kernel's answers are waited for in place, and because nothing that the API server does may delay it.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use kube::runtime::events::EventType;
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::admin::Readiness;
+use crate::api::Say;
+use crate::kernel::Kernel;
+use crate::ledger::Journal;
+use crate::metrics::Metrics;
+use crate::pass::{Node, Outcome};
+use crate::placements::{Disk, Known};
+use crate::plan::{Change, vip_of};
+use crate::view::{PlacementKey, Source, View};
+
+/// What wakes the loop, besides its clocks.
+#[derive(Debug)]
+pub enum Wake {
+    /// The API server said something new.
+    Placements(Known),
+    /// The kernel said that links, addresses or routes changed.
+    Network,
+    /// End.
+    Stop,
+}
+
+/// How often the loop looks by itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// Between two cheap looks whether IPVS was flushed.
+    pub look: Duration,
+    /// In this time everything is read once.
+    pub audit: Duration,
+}
+
+/// How long the API server's list is waited for before the remembered Placements are taken.
+const FIRST_LIST: Duration = Duration::from_secs(2);
+/// Between the slices of an audit.
+const SLICE: Duration = Duration::from_secs(1);
+/// First and longest wait before an unfinished pass is repeated.
+const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+/// A burst of news is one pass.
+const GATHER: Duration = Duration::from_millis(5);
+/// How many changes an Event names.
+const NAMED: usize = 8;
+
+/// Why a pass is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Cause {
+    /// What was unfinished is tried again.
+    Retry,
+    /// Something was changed by somebody else: what the pass changes is a repair.
+    Drift,
+    /// The Placements changed.
+    Placements,
+}
+
+/// The loop's state.
+pub struct Agent<K, J> {
+    node: Node<K, J>,
+    disk: Disk,
+    pace: Pace,
+    say: UnboundedSender<Say>,
+    metrics: Metrics,
+    readiness: Readiness,
+    view: View,
+    clocks: Clocks,
+    due: Option<Cause>,
+}
+
+/// When what happens next.
+#[derive(Clone, Copy, Debug)]
+struct Clocks {
+    look: Instant,
+    slice: Instant,
+    remember: Option<Instant>,
+    retry: Option<Instant>,
+    patience: Duration,
+}
+
+/// Everything that an [`Agent`] is made of.
+pub struct Parts<K, J> {
+    /// The node.
+    pub node: Node<K, J>,
+    /// The remembered Placements.
+    pub disk: Disk,
+    /// How often it looks.
+    pub pace: Pace,
+    /// To the API writer.
+    pub say: UnboundedSender<Say>,
+    /// Metrics.
+    pub metrics: Metrics,
+    /// `/readyz`.
+    pub readiness: Readiness,
+}
+
+impl<K: Kernel, J: Journal> Agent<K, J> {
+    /// An agent that knows nothing yet.
+    pub fn new(parts: Parts<K, J>) -> Self {
+        let Parts {
+            node,
+            disk,
+            pace,
+            say,
+            metrics,
+            readiness,
+        } = parts;
+        let now = clock();
+        let clocks = Clocks {
+            look: now + pace.look,
+            slice: now + SLICE,
+            remember: Some(now + FIRST_LIST),
+            retry: None,
+            patience: RETRY.0,
+        };
+        Self {
+            node,
+            disk,
+            pace,
+            say,
+            metrics,
+            readiness,
+            view: View::default(),
+            clocks,
+            due: None,
+        }
+    }
+
+    /// Runs until it is told to stop, or nobody is left to wake it.
+    pub fn run(mut self, inbox: &Receiver<Wake>) {
+        loop {
+            let wait = self.clocks.next().saturating_duration_since(clock());
+            match inbox.recv_timeout(wait) {
+                Ok(wake) => {
+                    if self.gather(wake, inbox) == Flow::Stop {
+                        return;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => self.tick(clock()),
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            if let Some(cause) = self.due.take()
+                && self.view.source != Source::Nothing
+            {
+                self.pass(cause);
+            }
+        }
+    }
+
+    /// Takes in what woke the loop and what followed at its heels.
+    fn gather(&mut self, first: Wake, inbox: &Receiver<Wake>) -> Flow {
+        let mut wake = first;
+        loop {
+            match wake {
+                Wake::Placements(known) => self.take(known),
+                Wake::Network => {
+                    self.node.network_changed();
+                    self.want(Cause::Drift);
+                }
+                Wake::Stop => return Flow::Stop,
+            }
+            match inbox.recv_timeout(GATHER) {
+                Ok(next) => wake = next,
+                Err(RecvTimeoutError::Timeout) => return Flow::Go,
+                Err(RecvTimeoutError::Disconnected) => return Flow::Stop,
+            }
+        }
+    }
+
+    fn take(&mut self, known: Known) {
+        let Known { view, stored } = known;
+        self.clocks.remember = None;
+        self.node.said(&stored);
+        self.tell(Say::Stored(stored));
+        if view == self.view {
+            return;
+        }
+        self.view = view;
+        self.metrics.placements(self.view.placements.len());
+        // Before the pass: what is withdrawn in this boot must not come back from disk in the next one.
+        if let Err(error) = self.disk.write(&self.view) {
+            tracing::error!(%error, "the Placements cannot be remembered: a start without an API server would use older ones");
+        }
+        self.want(Cause::Placements);
+    }
+
+    fn tick(&mut self, now: Instant) {
+        if self.clocks.remember.is_some_and(|at| at <= now) {
+            self.clocks.remember = None;
+            self.view = self.disk.read();
+            tracing::warn!(
+                placements = self.view.placements.len(),
+                "no list from the API server yet: going on with the remembered Placements"
+            );
+            self.want(Cause::Placements);
+        }
+        if self.clocks.look <= now {
+            self.clocks.look = now + self.pace.look;
+            if self.node.ipvs_differs() {
+                self.metrics.count_mismatch();
+                self.want(Cause::Drift);
+            }
+        }
+        if self.clocks.slice <= now {
+            self.clocks.slice = now + SLICE;
+            let slices = usize::try_from(self.pace.audit.as_secs()).unwrap_or(usize::MAX);
+            if self.node.audit(slices) {
+                self.want(Cause::Drift);
+            }
+        }
+        if self.clocks.retry.is_some_and(|at| at <= now) {
+            self.clocks.retry = None;
+            self.want(Cause::Retry);
+        }
+    }
+
+    fn want(&mut self, cause: Cause) {
+        self.due = self.due.max(Some(cause));
+    }
+
+    fn pass(&mut self, cause: Cause) {
+        let started = clock();
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the shell reads the clock that the statuses carry"
+        )]
+        let now = Timestamp::now();
+        match self.node.pass(&self.view, now) {
+            Ok(outcome) => {
+                self.metrics.pass("ok", started.elapsed());
+                self.note(cause, &outcome);
+                self.readiness.reached();
+                if outcome.unfinished {
+                    self.retry_later();
+                } else {
+                    self.clocks.retry = None;
+                    self.clocks.patience = RETRY.0;
+                }
+                self.tell(Say::Statuses(outcome.statuses));
+            }
+            Err(error) => {
+                self.metrics.pass("error", started.elapsed());
+                tracing::error!(%error, "the pass could not be made; it is tried again");
+                self.retry_later();
+            }
+        }
+    }
+
+    fn retry_later(&mut self) {
+        if self.clocks.retry.is_none() {
+            self.clocks.retry = Some(clock() + self.clocks.patience);
+            self.clocks.patience = (self.clocks.patience * 2).min(RETRY.1);
+        }
+    }
+
+    /// Log, metrics and Events of what the pass did.
+    fn note(&self, cause: Cause, outcome: &Outcome) {
+        for change in &outcome.done {
+            self.metrics.changed(change);
+            tracing::info!(?cause, "{change}");
+        }
+        for (change, error) in &outcome.refusals {
+            self.metrics.refused(change);
+            tracing::warn!(?cause, %error, "refused: {change}");
+        }
+        if cause == Cause::Drift && !outcome.done.is_empty() {
+            outcome.done.iter().for_each(|change| self.metrics.repaired(change));
+            self.tell_repairs(&outcome.done);
+        }
+    }
+
+    fn tell_repairs(&self, done: &[Change]) {
+        for (key, placed) in &self.view.placements {
+            let text = serde_json::to_string(&placed.spec).unwrap_or_default();
+            let theirs: Vec<&Change> = done.iter().filter(|change| is_about(change, &text)).collect();
+            if theirs.is_empty() {
+                continue;
+            }
+            let lines: Vec<String> = theirs.iter().take(NAMED).map(ToString::to_string).collect();
+            let more = theirs.len().saturating_sub(NAMED);
+            let more = if more == 0 {
+                String::new()
+            } else {
+                format!("; and {more} more")
+            };
+            let note = format!("Somebody else changed this node; repaired: {}{more}", lines.join("; "));
+            self.tell_event(key, "Repaired", note);
+        }
+    }
+
+    fn tell_event(&self, about: &PlacementKey, reason: &'static str, note: String) {
+        self.tell(Say::Event {
+            about: about.clone(),
+            type_: EventType::Warning,
+            reason,
+            note,
+        });
+    }
+
+    fn tell(&self, say: Say) {
+        // The writer ends before the loop only when the process ends.
+        let _: Result<(), _> = self.say.send(say);
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Flow {
+    Go,
+    Stop,
+}
+
+impl Clocks {
+    fn next(&self) -> Instant {
+        let fixed = self.look.min(self.slice);
+        [self.remember, self.retry]
+            .into_iter()
+            .flatten()
+            .fold(fixed, Instant::min)
+    }
+}
+
+/// Whether a change is about the Placement with this spec: by its VIP; sysctls are about every host part.
+fn is_about(change: &Change, spec: &str) -> bool {
+    let vip = match change {
+        Change::SetSysctl { .. } | Change::RestoreSysctl { .. } => return spec.contains("\"realServer\""),
+        Change::AddAddress { key, config: _ } | Change::DeleteAddress { key, config: _ } | Change::Announce { key } => {
+            Some(key.address)
+        }
+        Change::Ipvs(change) => vip_of(&change.service()),
+    };
+    vip.is_some_and(|vip| spec.contains(&format!("\"{vip}\"")))
+}
+
+#[expect(clippy::disallowed_methods, reason = "the loop is where time comes from")]
+fn clock() -> Instant {
+    Instant::now()
+}

@@ -1,0 +1,87 @@
+use super::*;
+use serde_json::json;
+
+fn object(generation: i64, spec: Value) -> DynamicObject {
+    serde_json::from_value(json!({
+        "apiVersion": "lvs-operator.io/v1alpha1", "kind": "Placement",
+        "metadata": {"name": "web-rs1-1", "namespace": "shop", "uid": "u1", "generation": generation},
+        "spec": spec,
+    }))
+    .unwrap()
+}
+
+fn spec(vip: &str) -> Value {
+    json!({
+        "subject": {"kind": "VirtualService", "name": "web"}, "nodeName": "rs1",
+        "realServer": {"forwardingMethod": "DR", "addresses": [{"address": vip}], "realServers": []},
+    })
+}
+
+#[test]
+fn a_spec_with_an_unknown_field_leaves_the_last_good_one() {
+    let good = placed(None, &object(1, spec("192.0.2.1")));
+    let mut later = spec("192.0.2.2");
+    later["realServer"]["tunnel"] = json!({"type": "GUE"});
+    let kept = placed(Some(&good), &object(2, later));
+    assert_eq!((kept.generation, &kept.spec), (1, &good.spec));
+    assert_eq!(
+        kept.not_understood.as_deref(),
+        Some("unknown field spec.realServer.tunnel")
+    );
+}
+
+#[test]
+fn a_spec_with_an_unknown_value_leaves_the_last_good_one() {
+    let good = placed(None, &object(1, spec("192.0.2.1")));
+    let mut later = spec("192.0.2.1");
+    later["realServer"]["forwardingMethod"] = json!("Teleport");
+    let kept = placed(Some(&good), &object(2, later));
+    assert_eq!(kept.spec, good.spec);
+    assert!(kept.not_understood.unwrap().contains("Teleport"));
+}
+
+#[test]
+fn f27_an_older_generation_of_the_same_object_is_not_taken() {
+    let new = placed(None, &object(5, spec("192.0.2.5")));
+    assert_eq!(placed(Some(&new), &object(4, spec("192.0.2.4"))), new);
+}
+
+#[test]
+fn f28_a_list_replaces_what_is_known_and_nothing_is_said_before_it_is_complete() {
+    let mut watched = Watched {
+        known: Known::default(),
+        next: None,
+    };
+    assert!(watched.take(Event::Init).is_none());
+    assert!(watched.take(Event::InitApply(object(1, spec("192.0.2.1")))).is_none());
+    let known = watched.take(Event::InitDone).unwrap();
+    assert!(known.view.is_complete());
+    assert_eq!(known.view.placements.len(), 1);
+    assert!(watched.take(Event::Init).is_none());
+    assert!(watched.take(Event::InitDone).unwrap().view.placements.is_empty());
+}
+
+#[test]
+fn what_was_written_is_remembered_and_is_not_complete() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Disk::new(dir.path(), Some("node-1".to_owned()));
+    assert_eq!(disk.read(), View::default());
+    let mut known = Known::default();
+    known.put(&View::default(), object(3, spec("192.0.2.1")));
+    known.view.source = Source::Api;
+    disk.write(&known.view).unwrap();
+    let view = disk.read();
+    assert_eq!(view.placements, known.view.placements);
+    assert!(!view.is_complete());
+}
+
+#[test]
+fn f35_placements_of_another_node_of_the_same_name_are_not_remembered() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut known = Known::default();
+    known.put(&View::default(), object(3, spec("192.0.2.1")));
+    Disk::new(dir.path(), Some("node-1".to_owned()))
+        .write(&known.view)
+        .unwrap();
+    assert_eq!(Disk::new(dir.path(), Some("node-2".to_owned())).read(), View::default());
+}
