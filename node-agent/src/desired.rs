@@ -307,6 +307,3 @@ pub fn address(text: &str) -> Result<IpAddr, Problem> {
         value: text.to_owned(),
     })
 }
-
-#[cfg(test)]
-mod tests;

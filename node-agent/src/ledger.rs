@@ -112,6 +112,13 @@ impl Ledger {
         }
     }
 
+    /// What these entries say.
+    pub fn from_entries(entries: &[Entry]) -> Self {
+        let mut ledger = Self::default();
+        entries.iter().for_each(|entry| ledger.record(entry));
+        ledger
+    }
+
     /// Whether nothing in it is ours.
     pub fn is_empty(&self) -> bool {
         self.services.is_empty() && self.sysctls.is_empty()
@@ -165,6 +172,14 @@ impl JournalFile {
 impl Journal for JournalFile {
     fn append(&mut self, entries: &[Entry]) -> io::Result<()> {
         self.file.write_all(&lines(entries)?)
+    }
+}
+
+/// In memory: for tests, and for the simulation, where it outlives the agent and not the boot.
+impl Journal for Vec<Entry> {
+    fn append(&mut self, entries: &[Entry]) -> io::Result<()> {
+        self.extend_from_slice(entries);
+        Ok(())
     }
 }
 

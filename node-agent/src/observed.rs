@@ -182,6 +182,3 @@ impl Observed {
         Ok(read)
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -81,6 +81,11 @@ impl<K: Kernel, J: Journal> Node<K, J> {
         }
     }
 
+    /// What outlives the process: the kernel, and the journal.
+    pub fn into_parts(self) -> (K, J) {
+        (self.kernel, self.journal)
+    }
+
     /// The kernel, for the shell that shares it.
     pub fn kernel(&mut self) -> &mut K {
         &mut self.kernel

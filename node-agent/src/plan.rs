@@ -354,6 +354,3 @@ impl fmt::Display for Plan {
         self.steps.iter().try_for_each(|(_, change)| writeln!(f, "{change}"))
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -375,6 +375,3 @@ fn summary(director: Option<&DirectorReport>, host: Option<&HostReport>) -> Plac
         destinations: destinations.unwrap_or_default(),
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,0 +1,207 @@
+//! IPVS over generic netlink, and the one socket option that is faster than it.
+
+use ::ipvs::message::{DestinationReply, ServiceReply};
+use ::ipvs::{Errno, Family, IpvsMessage, ServiceKey};
+use netlink_packet_core::{Emitable, NlasIterator, ParseableParametrized};
+use netlink_packet_generic::constants::{CTRL_ATTR_FAMILY_ID, GENL_ID_CTRL};
+use netlink_packet_generic::ctrl::nlas::GenlCtrlAttrs;
+use netlink_packet_generic::ctrl::{GenlCtrl, GenlCtrlCmd};
+use netlink_packet_generic::{GenlFamily, GenlHeader};
+use netlink_sys::protocols::NETLINK_GENERIC;
+
+use super::KernelError;
+use super::answer;
+use super::socket::{Message, Socket};
+
+mod count;
+pub(super) use count::service_count;
+
+/// Talks to IPVS of the network namespace in which it was made.
+#[derive(Debug)]
+pub struct IpvsSocket {
+    socket: Socket,
+    /// The number that this boot's kernel gave the family. Another one when `ip_vs` is unloaded and loaded again.
+    family: Option<u16>,
+}
+
+impl Default for IpvsSocket {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl IpvsSocket {
+    /// A socket that is opened when it is needed.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            socket: Socket::new(NETLINK_GENERIC),
+            family: None,
+        }
+    }
+
+    /// The dump of GET_SERVICE, in the kernel's order.
+    ///
+    /// # Errors
+    /// [`KernelError::ModuleMissing`], the kernel's refusal, or a message that does not decode.
+    pub fn services(&mut self) -> Result<Vec<ServiceReply>, KernelError> {
+        let replies = self.read(&IpvsMessage::dump_services(), Socket::dump)?;
+        replies.iter().map(|reply| reply.service().map_err(undecoded)).collect()
+    }
+
+    /// GET_SERVICE of one key; `None` when the kernel answers ESRCH.
+    ///
+    /// # Errors
+    /// As [`IpvsSocket::services`].
+    pub fn service(&mut self, key: &ServiceKey) -> Result<Option<ServiceReply>, KernelError> {
+        match self.read(&IpvsMessage::get_service(key), Socket::ask) {
+            Ok(replies) => replies.first().map(|reply| reply.service().map_err(undecoded)).transpose(),
+            Err(KernelError::Refused { errno: Errno::ESRCH }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The dump of GET_DEST for one service, in the kernel's order; empty if there is no such service.
+    ///
+    /// # Errors
+    /// As [`IpvsSocket::services`].
+    pub fn destinations(&mut self, key: &ServiceKey) -> Result<Vec<DestinationReply>, KernelError> {
+        let family: Family = key.family();
+        let replies = self.read(&IpvsMessage::dump_destinations(key), Socket::dump)?;
+        let destinations = replies.iter().map(|reply| reply.destination(family).map_err(undecoded));
+        destinations.collect()
+    }
+
+    /// Sends changes, in order and in few sends. One result for each: a deletion of what is gone is done.
+    pub fn apply(&mut self, changes: &[&::ipvs::Change]) -> Vec<Result<(), KernelError>> {
+        let messages: Vec<_> = changes.iter().map(|change| IpvsMessage::from(*change)).collect();
+        let results = self.execute(&messages);
+        let results = results.into_iter().zip(changes);
+        results
+            .map(|(result, change)| match result {
+                Err(KernelError::Refused { errno }) => answer::of_ipvs(change, Err(errno)),
+                other => other,
+            })
+            .collect()
+    }
+
+    /// Sends requests, in order and in few sends. One result for each, as the kernel said it.
+    ///
+    /// A family that was loaded anew since has another number; what was sent to the old one is sent once more.
+    pub fn execute(&mut self, messages: &[IpvsMessage]) -> Vec<Result<(), KernelError>> {
+        let family = match self.family() {
+            Ok(family) => family,
+            Err(error) => return vec![Err(error); messages.len()],
+        };
+        let mut results = self.send(family, messages);
+        let doubtful = |result: &Result<(), KernelError>| result.as_ref().is_err_and(may_be_another_family);
+        if !results.iter().any(doubtful) {
+            return results;
+        }
+        let again = match self.resolve() {
+            Ok(now) if now == family => return results,
+            other => other,
+        };
+        for (message, result) in messages.iter().zip(&mut results) {
+            if doubtful(result) {
+                *result = match &again {
+                    Ok(now) => self.send(*now, std::slice::from_ref(message)).remove(0),
+                    Err(error) => Err(error.clone()),
+                };
+            }
+        }
+        results
+    }
+
+    fn send(&mut self, family: u16, messages: &[IpvsMessage]) -> Vec<Result<(), KernelError>> {
+        let requests: Vec<_> = messages.iter().map(|message| request(family, message)).collect();
+        self.socket.batch(&requests)
+    }
+
+    fn read(
+        &mut self,
+        message: &IpvsMessage,
+        by: fn(&mut Socket, &Message) -> Result<Vec<Message>, KernelError>,
+    ) -> Result<Vec<IpvsMessage>, KernelError> {
+        let family = self.family()?;
+        let mut replies = by(&mut self.socket, &request(family, message));
+        if replies.as_ref().is_err_and(may_be_another_family) {
+            let now = self.resolve()?;
+            if now != family {
+                replies = by(&mut self.socket, &request(now, message));
+            }
+        }
+        replies?.iter().map(|reply| decode(&reply.payload)).collect()
+    }
+
+    fn family(&mut self) -> Result<u16, KernelError> {
+        match self.family {
+            Some(family) => Ok(family),
+            None => self.resolve(),
+        }
+    }
+
+    /// Asks `nlctrl` for the family. The look-up loads the module `ip_vs` where that is allowed.
+    fn resolve(&mut self) -> Result<u16, KernelError> {
+        self.family = None;
+        let question = GenlCtrl {
+            cmd: GenlCtrlCmd::GetFamily,
+            nlas: vec![GenlCtrlAttrs::FamilyName(IpvsMessage::family_name().to_owned())],
+        };
+        let replies = self.socket.ask(&request(GENL_ID_CTRL, &question)).map_err(|error| match error {
+            KernelError::Refused { errno: Errno::ENOENT } => KernelError::ModuleMissing,
+            other => other,
+        })?;
+        let family = replies.iter().find_map(|reply| family_id(&reply.payload));
+        self.family = family;
+        family.ok_or_else(|| KernelError::Io("nlctrl named no number for the family IPVS".to_owned()))
+    }
+}
+
+/// Whether the number that we hold for the family may be void (ENOENT), or another family's by now.
+fn may_be_another_family(error: &KernelError) -> bool {
+    matches!(
+        error,
+        KernelError::Refused {
+            errno: Errno::ENOENT | Errno::EINVAL | Errno::EOPNOTSUPP
+        }
+    )
+}
+
+fn request<F: GenlFamily + Emitable>(family: u16, message: &F) -> Message {
+    let header = GenlHeader {
+        cmd: message.command(),
+        version: message.version(),
+    };
+    let mut payload = vec![0; header.buffer_len() + message.buffer_len()];
+    let (head, body) = payload.split_at_mut(header.buffer_len());
+    header.emit(head);
+    message.emit(body);
+    Message {
+        kind: family,
+        flags: 0,
+        payload,
+    }
+}
+
+fn decode(payload: &[u8]) -> Result<IpvsMessage, KernelError> {
+    let [cmd, version, _, _, attributes @ ..] = payload else {
+        return Err(KernelError::Io("an IPVS message without a header".to_owned()));
+    };
+    let header = GenlHeader {
+        cmd: *cmd,
+        version: *version,
+    };
+    IpvsMessage::parse_with_param(attributes, header).map_err(|error| KernelError::Io(error.to_string()))
+}
+
+/// Attribute by attribute: the crate's own decoder refuses the whole message for one that it does not know.
+fn family_id(payload: &[u8]) -> Option<u16> {
+    let attributes = NlasIterator::new(payload.get(4..)?);
+    let id = attributes.flatten().find(|attribute| attribute.kind() == CTRL_ATTR_FAMILY_ID)?;
+    id.value().first_chunk().map(|bytes| u16::from_ne_bytes(*bytes))
+}
+
+fn undecoded(error: ::ipvs::message::ReplyError) -> KernelError {
+    KernelError::Io(error.to_string())
+}
