@@ -11,7 +11,11 @@
 //! that does not carry the `resourceVersion` it was decided on, a match on "the operator is alone".
 #![forbid(unsafe_code)]
 
+pub mod place;
 pub mod snapshot;
+pub mod status;
+pub mod validate;
+pub mod view;
 pub mod write;
 
 pub use snapshot::{Key, Meta, Objects, Snapshot, Stored};
@@ -22,6 +26,14 @@ pub use write::{Decisions, EventKind, EventWrite, StatusWrite, Write};
 /// # Guarantees
 /// Same snapshot and time, same decisions. An applied decision is not decided again: once the writes are visible and
 /// the agents have reported, `writes` is empty.
-pub fn reconcile(_snapshot: &Snapshot, _now: jiff::Timestamp) -> Decisions {
-    Decisions::default()
+pub fn reconcile(snapshot: &Snapshot, now: jiff::Timestamp) -> Decisions {
+    let view = view::View::new(snapshot, now);
+    let validated = validate::validate(&view);
+    let placed = place::place(&view, &validated);
+    let said = status::status(&view, &validated, &placed);
+    Decisions {
+        writes: placed.writes.into_iter().chain(said.writes).collect(),
+        next_deadline: view.next_deadline(),
+        refusals: said.refusals,
+    }
 }

@@ -1,0 +1,331 @@
+//! The status of a VirtualService.
+
+use super::{Statement, agent_lost, conditions, programmed, sorted};
+use crate::place::Placed;
+use crate::snapshot::{Key, Meta, StoredPlacement};
+use crate::validate::{Directors, Service, Standing, Validated, protocol, protocol_name, some_of};
+use crate::view::View;
+use crate::write::StatusWrite;
+use crds::conditions::{ACCEPTED, PROGRAMMED, READY, RESOLVED_REFS, Verdict, reason};
+use crds::{
+    AddressOwner, AddressStatus, Director, RealServerCounts, Role, VirtualServiceSpec, VirtualServiceStatus,
+    VirtualServiceSummary,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// One VirtualService and all that its status depends on.
+struct Looked<'a> {
+    view: &'a View<'a>,
+    validated: &'a Validated,
+    placed: &'a Placed,
+    meta: &'a Meta,
+    /// Nothing when it cannot be read.
+    spec: Option<&'a VirtualServiceSpec>,
+    old: &'a VirtualServiceStatus,
+    service: &'a Service,
+    /// The Placements with a director part that is to stay.
+    directors: Vec<&'a StoredPlacement>,
+}
+
+pub(super) fn all(view: &View<'_>, validated: &Validated, placed: &Placed) -> Vec<Statement> {
+    let readable = view.snapshot.virtual_services.values();
+    let readable = readable.map(|stored| (&stored.meta, Some(&stored.spec), &stored.status));
+    let unreadable = view.snapshot.undecodable.virtual_services.values();
+    let unreadable = unreadable.map(|stored| (&stored.meta, None, &stored.status));
+    // What is being deleted is not told any more.
+    let living = readable.chain(unreadable).filter(|(meta, ..)| !meta.deleting);
+    let statements = living.filter_map(|(meta, spec, old)| {
+        let looked = Looked {
+            view,
+            validated,
+            placed,
+            meta,
+            spec,
+            old,
+            service: validated.services.get(&meta.key)?,
+            directors: living_directors(view, &meta.key),
+        };
+        Some(looked.statement())
+    });
+    statements.collect()
+}
+
+/// The Placements of a service with a VIP that is not being withdrawn.
+pub(super) fn living_directors<'a>(view: &View<'a>, subject: &Key) -> Vec<&'a StoredPlacement> {
+    let placements = view.placements(subject).iter().copied();
+    placements
+        .filter(|placement| living_addresses(placement).next().is_some())
+        .collect()
+}
+
+/// The VIPs of a director part that are not being withdrawn.
+pub(super) fn living_addresses(placement: &StoredPlacement) -> impl Iterator<Item = &str> {
+    let entries = placement.spec.director.iter().flat_map(|part| &part.addresses);
+    entries
+        .filter(|entry| !entry.withdraw)
+        .map(|entry| entry.address.as_str())
+}
+
+/// What a director does, as far as its report counts.
+pub(super) fn role(view: &View<'_>, placement: &StoredPlacement) -> Role {
+    if !view.is_fresh(&placement.spec.node_name) || !view.counts(placement) {
+        return Role::Unknown;
+    }
+    let report = placement.status.director.iter().flat_map(|report| &report.addresses);
+    let roles: BTreeSet<Role> = report.map(|entry| entry.role).collect();
+    if roles.contains(&Role::Active) {
+        Role::Active
+    } else {
+        Role::Backup
+    }
+}
+
+impl Looked<'_> {
+    fn statement(&self) -> Statement {
+        let new = self.status();
+        let old = VirtualServiceStatus {
+            conditions: sorted(&self.old.conditions),
+            directors: by_node(self.old.directors.clone()),
+            ..self.old.clone()
+        };
+        let key = self.meta.key.clone();
+        Statement {
+            kind: "VirtualService",
+            meta: self.meta.clone(),
+            new: new.conditions.clone(),
+            write: (new != old).then(|| StatusWrite::VirtualService(key, Box::new(new))),
+            old: old.conditions,
+        }
+    }
+
+    fn status(&self) -> VirtualServiceStatus {
+        let programmed = self.programmed();
+        let holders = self.holders();
+        let ready = self.ready(&programmed, &holders);
+        let verdicts = vec![
+            (ACCEPTED, self.service.accepted.clone()),
+            (RESOLVED_REFS, self.service.resolved_refs.clone()),
+            (PROGRAMMED, programmed),
+            (READY, ready),
+        ];
+        let directors = self.directors.iter().map(|placement| Director {
+            node_name: placement.spec.node_name.clone(),
+            role: role(self.view, placement),
+        });
+        let addresses = holders.iter().map(|(address, nodes)| AddressStatus {
+            address: address.clone(),
+            node_name: nodes.first().map(|node| (*node).to_owned()),
+        });
+        VirtualServiceStatus {
+            observed_generation: Some(self.meta.generation),
+            addresses: addresses.collect(),
+            directors: by_node(directors.collect()),
+            real_servers: Some(RealServerCounts {
+                matched: count(self.service.members.len()),
+                prepared: count(self.prepared().len()),
+            }),
+            summary: Some(self.summary(&holders)),
+            conditions: conditions(&self.old.conditions, verdicts, self.meta.generation, self.view.now),
+        }
+    }
+
+    /// Every VIP, and who says that it holds it, the fresher Lease first.
+    fn holders(&self) -> BTreeMap<String, Vec<&str>> {
+        let placed = self
+            .directors
+            .iter()
+            .flat_map(|placement| living_addresses(placement))
+            .map(str::to_owned);
+        let mut vips: BTreeSet<String> = placed.collect();
+        if vips.is_empty() {
+            vips.extend(
+                self.spec
+                    .iter()
+                    .flat_map(|spec| &spec.addresses)
+                    .map(|entry| entry.address.clone()),
+            );
+        }
+        vips.into_iter()
+            .map(|vip| (vip.clone(), self.holders_of(&vip)))
+            .collect()
+    }
+
+    fn holders_of(&self, vip: &str) -> Vec<&str> {
+        let all = self.view.placements(&self.meta.key).iter();
+        let active = all.filter(|placement| {
+            let mut report = placement.status.director.iter().flat_map(|report| &report.addresses);
+            role(self.view, placement) == Role::Active
+                && report.any(|entry| entry.address == vip && entry.role == Role::Active)
+        });
+        let mut nodes: Vec<&str> = active.map(|placement| placement.spec.node_name.as_str()).collect();
+        nodes.sort_by_key(|node| (std::cmp::Reverse(self.view.renewed(node)), *node));
+        nodes
+    }
+
+    fn programmed(&self) -> Verdict {
+        if let Some(wait) = self.placed.waits.get(&self.meta.key) {
+            return Verdict::no(reason::PENDING, format!("{wait}; it is placed then"));
+        }
+        if self.directors.is_empty() {
+            return Verdict::no(reason::PENDING, self.why_unplaced());
+        }
+        for placement in &self.directors {
+            let verdict = self.director_programmed(placement);
+            if !verdict.is_true() {
+                return verdict;
+            }
+        }
+        let nodes: Vec<String> = self
+            .directors
+            .iter()
+            .map(|placement| placement.spec.node_name.clone())
+            .collect();
+        Verdict::yes(reason::OK, format!("read back on {}", some_of(&nodes)))
+    }
+
+    fn director_programmed(&self, placement: &StoredPlacement) -> Verdict {
+        let node = &placement.spec.node_name;
+        if !self.view.is_fresh(node) {
+            return agent_lost(node);
+        }
+        if self.placed.touched.contains(&placement.meta.key) || !self.view.is_settled(placement) {
+            return Verdict::no(
+                reason::PENDING,
+                format!("{node} has not reported on its latest Placement yet"),
+            );
+        }
+        let verdict = programmed(placement);
+        if !verdict.is_true() {
+            return verdict;
+        }
+        let mut entries = placement.spec.director.iter().flat_map(|part| &part.addresses);
+        match entries.find(|entry| !entry.withdraw && entry.address_owner == AddressOwner::Reserved) {
+            Some(entry) => {
+                let message = format!(
+                    "{node} waits until no other node has {}: see its Placements",
+                    entry.address
+                );
+                Verdict::no(reason::PENDING, message)
+            }
+            None => verdict,
+        }
+    }
+
+    fn why_unplaced(&self) -> String {
+        let group = match &self.service.standing {
+            Standing::Serve(content) => self.validated.groups.get(&content.group).map(|group| (content, group)),
+            Standing::Keep { .. } => return "nothing of it was ever accepted".to_owned(),
+            Standing::Withdraw => return "it was withdrawn".to_owned(),
+        };
+        match group {
+            Some((content, group)) if content.directors == Directors::AsPlaced => {
+                format!("DirectorGroup {}: {}", group.name, group.accepted.message)
+            }
+            Some(_) | None => "it is being placed".to_owned(),
+        }
+    }
+
+    /// Members that are prepared for every VIP of every director.
+    fn prepared(&self) -> BTreeSet<&str> {
+        let members = self.service.members.keys().map(String::as_str);
+        members
+            .filter(|name| !self.directors.is_empty() && self.directors.iter().all(|d| is_prepared(d, name)))
+            .collect()
+    }
+
+    fn ready(&self, programmed: &Verdict, holders: &BTreeMap<String, Vec<&str>>) -> Verdict {
+        let first = [&self.service.accepted, &self.service.resolved_refs, programmed];
+        if let Some(blocking) = first.into_iter().find(|verdict| !verdict.is_true()) {
+            return blocking.clone();
+        }
+        for (vip, nodes) in holders {
+            match nodes.as_slice() {
+                [] => {
+                    let message = format!("no live director says that it holds {vip}");
+                    return Verdict::no(reason::NO_ACTIVE_DIRECTOR, message);
+                }
+                [_] => {}
+                [_, _, ..] => {
+                    let message = format!("{} all hold {vip}: switch off all but one", nodes.join(" and "));
+                    return Verdict::no(reason::DUAL_ACTIVE, message);
+                }
+            }
+        }
+        let prepared = self.prepared();
+        let members = self.service.members.values();
+        let serving = members
+            .filter(|member| member.weight > 0 && prepared.contains(member.name.as_str()))
+            .count();
+        if serving == 0 {
+            return Verdict::no(reason::NO_REAL_SERVERS, self.why_nobody_serves(prepared.len()));
+        }
+        Verdict::yes(reason::OK, format!("{serving} real servers serve{}", self.left_out()))
+    }
+
+    fn why_nobody_serves(&self, prepared: usize) -> String {
+        let chosen = self.service.members.len() + self.service.refused.len();
+        if chosen == 0 {
+            let namespace = &self.meta.key.namespace;
+            return format!(
+                "realServerSelector finds no RealServer in namespace {namespace}: label some, or correct it"
+            );
+        }
+        if self.service.members.is_empty() {
+            return format!("no RealServer may serve{}", self.left_out());
+        }
+        if prepared > 0 {
+            return "every prepared real server has weight 0: give one a weight".to_owned();
+        }
+        let names: Vec<String> = self.service.members.keys().cloned().collect();
+        format!(
+            "no host is prepared yet ({}): see the RealServers{}",
+            some_of(&names),
+            self.left_out()
+        )
+    }
+
+    fn left_out(&self) -> String {
+        if self.service.refused.is_empty() {
+            return String::new();
+        }
+        let names: Vec<String> = self.service.refused.keys().cloned().collect();
+        format!("; left out: {} (see the RealServers)", some_of(&names))
+    }
+
+    fn summary(&self, holders: &BTreeMap<String, Vec<&str>>) -> VirtualServiceSummary {
+        let ports = self.spec.map(|spec| {
+            let ports = spec
+                .ports
+                .iter()
+                .map(|port| format!("{}/{}", port.port, protocol_name(protocol(port))));
+            ports.collect::<Vec<_>>().join(",")
+        });
+        let former = || self.old.summary.as_ref().map(|summary| summary.ports.clone());
+        let nodes: BTreeSet<&str> = self
+            .directors
+            .iter()
+            .map(|placement| placement.spec.node_name.as_str())
+            .collect();
+        VirtualServiceSummary {
+            addresses: holders.keys().cloned().collect::<Vec<_>>().join(","),
+            ports: ports.or_else(former).unwrap_or_default(),
+            real_servers: format!("{}/{}", self.prepared().len(), self.service.members.len()),
+            directors: nodes.into_iter().collect::<Vec<_>>().join(","),
+        }
+    }
+}
+
+fn is_prepared(placement: &StoredPlacement, name: &str) -> bool {
+    let mut entries = placement.spec.director.iter().flat_map(|part| &part.real_servers);
+    let entry = entries.find(|entry| entry.name == name);
+    entry.is_some_and(|entry| living_addresses(placement).all(|vip| entry.prepared.iter().any(|there| there == vip)))
+}
+
+fn by_node(mut directors: Vec<Director>) -> Vec<Director> {
+    directors.sort_by(|a, b| a.node_name.cmp(&b.node_name));
+    directors
+}
+
+fn count(number: usize) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
+}

@@ -1,0 +1,233 @@
+//! What may be placed, and what is refused with which words. Pure; every rule that needs more than one object is here.
+//!
+//! Nothing that is refused disturbs what serves. Refused for its content or a claim: the last accepted state, which is
+//! what the Placements hold, goes on. Permission withdrawn by the administrator: withdrawn. The subject gone: withdrawn.
+
+mod claims;
+mod content;
+mod group;
+mod held;
+mod members;
+
+pub use group::Group;
+pub use held::{ClaimKey, Held};
+pub use members::{Member, MemberRefusal};
+
+pub(crate) use content::{protocol, some_of};
+pub(crate) use held::{carried_keys, protocol_name};
+pub(crate) use members::usable_addresses;
+
+use crate::snapshot::{Key, StoredVirtualService};
+use crate::view::View;
+use crds::ForwardingMethod;
+use crds::PlacedService;
+use crds::conditions::{Verdict, reason};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The outcome for everything.
+#[derive(Debug, Default)]
+pub struct Validated {
+    /// Every VirtualService that exists, by key.
+    pub services: BTreeMap<Key, Service>,
+    /// Every DirectorGroup that could be read, by name.
+    pub groups: BTreeMap<String, Group>,
+}
+
+/// The outcome for one VirtualService.
+#[derive(Debug)]
+pub struct Service {
+    /// What place is to do with it.
+    pub standing: Standing,
+    /// Condition Accepted.
+    pub accepted: Verdict,
+    /// Condition ResolvedRefs.
+    pub resolved_refs: Verdict,
+    /// The real servers that may serve, by name.
+    pub members: BTreeMap<String, Member>,
+    /// The real servers that were chosen and may not, by name.
+    pub refused: BTreeMap<String, MemberRefusal>,
+}
+
+/// What is to become of a VirtualService's Placements.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Standing {
+    /// Place this.
+    Serve(Content),
+    /// The last accepted state goes on: addresses and services stay as placed, less the VIPs that are now forbidden.
+    Keep {
+        /// VIPs for which permission was withdrawn.
+        forbidden: BTreeSet<String>,
+    },
+    /// Take everything back.
+    Withdraw,
+}
+
+/// What an accepted VirtualService asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Content {
+    /// The DirectorGroup that permits it.
+    pub group: String,
+    /// Where the VIPs go.
+    pub directors: Directors,
+    /// The interface that carries the VIPs.
+    pub interface: Option<String>,
+    /// The VIPs.
+    pub addresses: Vec<String>,
+    /// The ports, each on every VIP.
+    pub services: Vec<PlacedService>,
+    /// How packets reach the real servers.
+    pub forwarding_method: ForwardingMethod,
+}
+
+/// Which nodes are directors of a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Directors {
+    /// This one.
+    Node(String),
+    /// The group cannot say: those that are it already, and no new one.
+    AsPlaced,
+}
+
+/// Why something is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The condition's reason.
+    pub reason: &'static str,
+    /// What is wrong, and what to change.
+    pub message: String,
+}
+
+impl Refusal {
+    fn new(reason: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            reason,
+            message: message.into(),
+        }
+    }
+}
+
+/// Judges everything.
+pub fn validate(view: &View<'_>) -> Validated {
+    let groups = group::all(view);
+    let held = held::all(view);
+    let mut services = BTreeMap::new();
+    for (key, stored) in &view.snapshot.virtual_services {
+        let service = if stored.meta.deleting {
+            Service::going()
+        } else {
+            judge(view, &groups, stored, held.get(key))
+        };
+        services.insert(key.clone(), service);
+    }
+    for (key, stored) in &view.snapshot.undecodable.virtual_services {
+        let service = if stored.meta.deleting {
+            Service::going()
+        } else {
+            unreadable(view, &groups, key, &stored.error, held.get(key))
+        };
+        services.insert(key.clone(), service);
+    }
+    let mut validated = Validated { services, groups };
+    claims::settle(view, &held, &mut validated);
+    validated
+}
+
+fn judge(
+    view: &View<'_>,
+    groups: &BTreeMap<String, Group>,
+    stored: &StoredVirtualService,
+    held: Option<&Held>,
+) -> Service {
+    let spec = &stored.spec;
+    let key = &stored.meta.key;
+    let chosen = members::select(view, &key.namespace, &spec.real_server_selector);
+    let (accepted, resolved_refs, standing) = match group::find(view, groups, &spec.director_group_name) {
+        Err(missing) => {
+            let unjudged = Verdict::unknown(reason::PENDING, "cannot be judged without its DirectorGroup");
+            (unjudged, refused(missing, held), Service::keep(key, groups, held, view))
+        }
+        Ok(group) => {
+            let found = Verdict::yes(reason::OK, format!("DirectorGroup {} exists", group.name));
+            match content::accept(view, group, stored, held)
+                .and_then(|content| chosen.count_allowed().map(|()| content))
+            {
+                Ok(content) => (accepted_words(), found, Standing::Serve(content)),
+                Err(refusal) => (refused(refusal, held), found, Service::keep(key, groups, held, view)),
+            }
+        }
+    };
+    let names = match &standing {
+        Standing::Serve(_) | Standing::Withdraw => chosen,
+        Standing::Keep { .. } => members::placed(view, key),
+    };
+    let (members, refused) = members::resolve(view, key, names);
+    Service {
+        standing,
+        accepted,
+        resolved_refs,
+        members,
+        refused,
+    }
+}
+
+fn unreadable(
+    view: &View<'_>,
+    groups: &BTreeMap<String, Group>,
+    key: &Key,
+    error: &str,
+    held: Option<&Held>,
+) -> Service {
+    let (members, refused_members) = members::resolve(view, key, members::placed(view, key));
+    Service {
+        standing: Service::keep(key, groups, held, view),
+        accepted: refused(unreadable_refusal(error), held),
+        resolved_refs: Verdict::unknown(reason::PENDING, "cannot be judged: the object cannot be read"),
+        members,
+        refused: refused_members,
+    }
+}
+
+/// The words for an object that this operator cannot read.
+pub fn unreadable_refusal(error: &str) -> Refusal {
+    let message = format!("{error}: this operator does not know it; upgrade lvs-operator or change the field");
+    Refusal::new(reason::INVALID, message)
+}
+
+/// The verdict of a refusal; it says when something goes on all the same.
+fn refused(refusal: Refusal, held: Option<&Held>) -> Verdict {
+    let goes_on = match held {
+        Some(held) if !held.keys.is_empty() => " (the last accepted spec still serves)",
+        Some(_) | None => "",
+    };
+    Verdict::no(refusal.reason, format!("{}{goes_on}", refusal.message))
+}
+
+fn accepted_words() -> Verdict {
+    Verdict::yes(reason::OK, "the spec is valid and its claims are held")
+}
+
+impl Service {
+    fn going() -> Self {
+        Self {
+            standing: Standing::Withdraw,
+            accepted: Verdict::no(reason::PENDING, "is being deleted"),
+            resolved_refs: Verdict::unknown(reason::PENDING, "is being deleted"),
+            members: BTreeMap::new(),
+            refused: BTreeMap::new(),
+        }
+    }
+
+    /// The last accepted state, judged by the permission under which it was placed.
+    fn keep(key: &Key, groups: &BTreeMap<String, Group>, held: Option<&Held>, view: &View<'_>) -> Standing {
+        let Some(held) = held else {
+            return Standing::Keep {
+                forbidden: BTreeSet::new(),
+            };
+        };
+        let group = held.group.as_ref().and_then(|name| groups.get(name));
+        let forbidden = |address: &&String| group.is_some_and(|group| group.forbids(view, &key.namespace, address));
+        Standing::Keep {
+            forbidden: held.addresses.iter().filter(forbidden).cloned().collect(),
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! Claims on VIPs and ports. The one whose Placement carries a claim keeps it; among new claims the older, then by name.
+//!
+//! A refusal makes its VirtualService fall back on what it holds, which may take from another what that one was just
+//! given: so the board is dealt again until nobody new is refused. Refusals only grow, so this ends.
+
+use super::held::ClaimKey;
+use super::{Group, Held, Refusal, Service, Standing, Validated};
+use crate::snapshot::Key;
+use crate::view::View;
+use crds::conditions::reason;
+use jiff::Timestamp;
+use std::collections::BTreeMap;
+
+/// One VirtualService at the board.
+struct Claimant<'a> {
+    key: &'a Key,
+    created: Timestamp,
+    held: &'a Held,
+    wanted: Option<Wanted<'a>>,
+}
+
+struct Wanted<'a> {
+    group: &'a str,
+    keys: Vec<ClaimKey>,
+}
+
+/// Who has what.
+#[derive(Default)]
+struct Board<'a> {
+    vips: BTreeMap<String, Vip<'a>>,
+    keys: BTreeMap<ClaimKey, &'a Key>,
+}
+
+struct Vip<'a> {
+    group: Option<&'a str>,
+    by: &'a Key,
+}
+
+/// Why a claim cannot be had.
+enum Conflict {
+    /// Another VirtualService has the port of the VIP, or carries the VIP somewhere else.
+    Address(String),
+    /// Another namespace has the VIP. What serves in spite of that did so with permission, and goes on.
+    Namespace(String),
+}
+
+impl Conflict {
+    fn message(self) -> String {
+        match self {
+            Self::Address(message) | Self::Namespace(message) => message,
+        }
+    }
+}
+
+#[derive(Default)]
+struct Refusals {
+    /// What it wants cannot be had; what it holds goes on.
+    refused: BTreeMap<Key, String>,
+    /// What it holds is held by another with a better claim, which only a race of two operators brings about.
+    lost: BTreeMap<Key, String>,
+}
+
+/// Refuses whoever claims what another has.
+pub(super) fn settle(view: &View<'_>, held: &BTreeMap<Key, Held>, validated: &mut Validated) {
+    let nothing = Held::default();
+    let Refusals { refused, lost } = {
+        let claimants = claimants(view, held, &nothing, &validated.services);
+        let mut refusals = Refusals::default();
+        while deal(view, &validated.groups, &claimants, &mut refusals) {}
+        refusals
+    };
+    for (key, message) in refused {
+        let held = held.get(&key);
+        let standing = Service::keep(&key, &validated.groups, held, view);
+        let (members, refused_members) = super::members::resolve(view, &key, super::members::placed(view, &key));
+        if let Some(service) = validated.services.get_mut(&key) {
+            service.accepted = super::refused(Refusal::new(reason::ADDRESS_CONFLICT, message), held);
+            service.standing = standing;
+            service.members = members;
+            service.refused = refused_members;
+        }
+    }
+    for (key, message) in lost {
+        if let Some(service) = validated.services.get_mut(&key) {
+            service.accepted = super::refused(Refusal::new(reason::ADDRESS_CONFLICT, message), None);
+            service.standing = Standing::Withdraw;
+        }
+    }
+}
+
+fn claimants<'a>(
+    view: &View<'a>,
+    held: &'a BTreeMap<Key, Held>,
+    nothing: &'a Held,
+    services: &'a BTreeMap<Key, Service>,
+) -> Vec<Claimant<'a>> {
+    let readable = &view.snapshot.virtual_services;
+    let unreadable = &view.snapshot.undecodable.virtual_services;
+    let mut claimants: Vec<_> = services
+        .iter()
+        .filter(|(_, service)| service.standing != Standing::Withdraw)
+        .map(|(key, service)| Claimant {
+            key,
+            created: readable
+                .get(key)
+                .map(|stored| stored.meta.created)
+                .or_else(|| unreadable.get(key).map(|stored| stored.meta.created))
+                .unwrap_or_default(),
+            held: held.get(key).unwrap_or(nothing),
+            wanted: wanted(&service.standing),
+        })
+        .collect();
+    claimants.sort_by_key(|claimant| (claimant.created, claimant.key));
+    claimants
+}
+
+fn wanted(standing: &Standing) -> Option<Wanted<'_>> {
+    match standing {
+        Standing::Serve(content) => {
+            let addresses = content.addresses.iter();
+            let keys = addresses.flat_map(|address| {
+                content.services.iter().map(|service| ClaimKey {
+                    address: address.clone(),
+                    protocol: service.protocol,
+                    port: service.port,
+                })
+            });
+            Some(Wanted {
+                group: &content.group,
+                keys: keys.collect(),
+            })
+        }
+        Standing::Keep { .. } | Standing::Withdraw => None,
+    }
+}
+
+/// Deals the board once; whether somebody new was refused.
+fn deal(
+    view: &View<'_>,
+    groups: &BTreeMap<String, Group>,
+    claimants: &[Claimant<'_>],
+    refusals: &mut Refusals,
+) -> bool {
+    let before = (refusals.refused.len(), refusals.lost.len());
+    let mut board = Board::default();
+    let mut holders: Vec<&Claimant<'_>> = claimants.iter().filter(|c| !c.held.keys.is_empty()).collect();
+    holders.sort_by_key(|c| (c.moves(refusals), !c.held.owned, c.created, c.key));
+    for holder in holders {
+        if refusals.lost.contains_key(holder.key) {
+            continue;
+        }
+        let (group, keys) = holder.keeps(refusals);
+        match (board.check(groups, holder.key, group, &keys), holder.stands(refusals)) {
+            (Ok(()) | Err(Conflict::Namespace(_)), None) | (Ok(()), Some(_)) => board.put(holder.key, group, &keys),
+            (Err(conflict), Some(_)) => {
+                refusals.refused.insert(holder.key.clone(), conflict.message());
+            }
+            (Err(conflict), None) => {
+                refusals.lost.insert(holder.key.clone(), conflict.message());
+            }
+        }
+    }
+    for claimant in claimants {
+        let Some(wanted) = claimant.stands(refusals) else {
+            continue;
+        };
+        let group = Some(wanted.group);
+        let verdict = claimant.new_keys_are_readable(view, wanted);
+        match verdict.and_then(|()| board.check(groups, claimant.key, group, &wanted.keys)) {
+            Ok(()) => board.put(claimant.key, group, &wanted.keys),
+            Err(conflict) => {
+                refusals.refused.insert(claimant.key.clone(), conflict.message());
+            }
+        }
+    }
+    before != (refusals.refused.len(), refusals.lost.len())
+}
+
+impl<'a> Claimant<'a> {
+    /// What it still hopes for.
+    fn stands(&self, refusals: &Refusals) -> Option<&Wanted<'a>> {
+        let out = refusals.refused.contains_key(self.key) || refusals.lost.contains_key(self.key);
+        self.wanted.as_ref().filter(|_| !out)
+    }
+
+    /// Whether it wants to go to another group with what it holds: those that stay come first.
+    fn moves(&self, refusals: &Refusals) -> bool {
+        let wanted = self.stands(refusals).map(|wanted| wanted.group);
+        wanted.is_some() && self.held.group.as_deref() != wanted
+    }
+
+    /// The part of what it holds that it goes on holding.
+    fn keeps(&'a self, refusals: &Refusals) -> (Option<&'a str>, Vec<ClaimKey>) {
+        match self.stands(refusals) {
+            Some(wanted) => {
+                let keys = wanted.keys.iter().filter(|key| self.held.keys.contains(key));
+                (Some(wanted.group), keys.cloned().collect())
+            }
+            None => (self.held.group.as_deref(), self.held.keys.iter().cloned().collect()),
+        }
+    }
+
+    /// A Placement that cannot be read holds its VIPs whole: nothing new is placed there.
+    fn new_keys_are_readable(&self, view: &View<'_>, wanted: &Wanted<'_>) -> Result<(), Conflict> {
+        let new = |address: &str| {
+            let mut keys = wanted.keys.iter().filter(|key| key.address == address);
+            keys.any(|key| !self.held.keys.contains(key))
+        };
+        let mut unreadable = view.unreadable_addresses();
+        match unreadable.find(|(subject, address)| *subject != self.key && new(address)) {
+            None => Ok(()),
+            Some((subject, address)) => Err(Conflict::Address(format!(
+                "{address} is in a Placement of VirtualService {subject} that this operator cannot read: upgrade \
+                 lvs-operator, or choose another address"
+            ))),
+        }
+    }
+}
+
+impl<'a> Board<'a> {
+    fn check(
+        &self,
+        groups: &BTreeMap<String, Group>,
+        key: &Key,
+        group: Option<&str>,
+        claims: &[ClaimKey],
+    ) -> Result<(), Conflict> {
+        for claim in claims {
+            if let Some(other) = self.keys.get(claim).filter(|other| **other != key) {
+                let message = format!("{claim} is held by VirtualService {other}: choose another port or address");
+                return Err(Conflict::Address(message));
+            }
+        }
+        for claim in claims {
+            self.check_vip(groups, key, group, &claim.address)?;
+        }
+        Ok(())
+    }
+
+    fn check_vip(
+        &self,
+        groups: &BTreeMap<String, Group>,
+        key: &Key,
+        group: Option<&str>,
+        address: &str,
+    ) -> Result<(), Conflict> {
+        let Some(vip) = self.vips.get(address) else {
+            return Ok(());
+        };
+        let other = vip.by;
+        if let (Some(theirs), Some(ours)) = (vip.group, group)
+            && theirs != ours
+        {
+            return Err(Conflict::Address(format!(
+                "{address} is placed through DirectorGroup {theirs} by VirtualService {other}: use that group, or choose \
+                 another address"
+            )));
+        }
+        let shared = group
+            .and_then(|name| groups.get(name))
+            .is_some_and(|group| group.shared_addresses);
+        if other.namespace != key.namespace && !shared {
+            return Err(Conflict::Namespace(format!(
+                "{address} belongs to namespace {} (VirtualService {}): choose another address, or ask the administrator \
+                 for sharedAddresses in the DirectorGroup",
+                other.namespace, other.name
+            )));
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, key: &'a Key, group: Option<&'a str>, claims: &[ClaimKey]) {
+        for claim in claims {
+            self.keys.entry(claim.clone()).or_insert(key);
+            let vip = Vip { group, by: key };
+            self.vips.entry(claim.address.clone()).or_insert(vip);
+        }
+    }
+}

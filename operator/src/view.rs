@@ -1,0 +1,248 @@
+//! The snapshot with indexes, and what an agent's report is worth at this moment.
+//!
+//! A report counts only for the boot that its node's Lease names. A Lease that ran out makes an agent's facts unknown:
+//! that is shown, and changes nothing in the data plane. Only an ended boot, a Node that is gone, or an administrator's
+//! word (the out-of-service taint) say something about an agent that is silent.
+
+use crate::snapshot::{Key, LeaseFacts, Snapshot, StoredPlacement};
+use crds::names::{LEASE_SECONDS, SILENT_DIRECTOR_SECONDS};
+use crds::{HostState, Subject, SubjectKind};
+use jiff::{SignedDuration, Timestamp};
+use std::collections::BTreeMap;
+
+/// A snapshot at a time.
+#[derive(Debug)]
+pub struct View<'a> {
+    /// What is known.
+    pub snapshot: &'a Snapshot,
+    /// When it is looked at.
+    pub now: Timestamp,
+    by_subject: BTreeMap<Key, Vec<&'a StoredPlacement>>,
+    by_address: BTreeMap<&'a str, Vec<&'a StoredPlacement>>,
+    unreadable: BTreeMap<Key, Vec<Unreadable<'a>>>,
+}
+
+/// The few facts that must be had of a Placement that does not decode.
+#[derive(Debug)]
+struct Unreadable<'a> {
+    node: &'a str,
+    addresses: Vec<&'a str>,
+}
+
+/// What is known of a VIP on a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HostFact {
+    /// Its agent, alive and in this boot, has read back VIP and sysctls.
+    Prepared,
+    /// Its agent says no, or the boot that said yes has ended.
+    Unprepared,
+    /// Nobody can say: the agent is silent. What was said last stands.
+    Unknown,
+}
+
+impl<'a> View<'a> {
+    /// Looks at `snapshot` at `now`.
+    pub fn new(snapshot: &'a Snapshot, now: Timestamp) -> Self {
+        let mut by_subject: BTreeMap<Key, Vec<&StoredPlacement>> = BTreeMap::new();
+        let mut by_address: BTreeMap<&str, Vec<&StoredPlacement>> = BTreeMap::new();
+        for placement in snapshot.placements.values() {
+            by_subject.entry(subject_of(placement)).or_default().push(placement);
+            for address in director_addresses(placement) {
+                by_address.entry(address).or_default().push(placement);
+            }
+        }
+        let mut unreadable: BTreeMap<Key, Vec<Unreadable<'_>>> = BTreeMap::new();
+        for (key, placement) in &snapshot.undecodable.placements {
+            let text = |pointer| placement.raw.pointer(pointer).and_then(serde_json::Value::as_str);
+            let addresses = placement.raw.pointer("/spec/director/addresses");
+            let addresses = addresses.and_then(serde_json::Value::as_array).into_iter().flatten();
+            let subject = Key::new(&key.namespace, text("/spec/subject/name").unwrap_or_default());
+            unreadable.entry(subject).or_default().push(Unreadable {
+                node: text("/spec/nodeName").unwrap_or_default(),
+                addresses: addresses.filter_map(|entry| entry.get("address")?.as_str()).collect(),
+            });
+        }
+        Self {
+            snapshot,
+            now,
+            by_subject,
+            by_address,
+            unreadable,
+        }
+    }
+
+    /// Everybody for whom there are Placements.
+    pub fn subjects(&self) -> impl Iterator<Item = &Key> {
+        self.by_subject.keys()
+    }
+
+    /// The Placements of one VirtualService, present or gone.
+    pub fn placements(&self, subject: &Key) -> &[&'a StoredPlacement] {
+        self.by_subject.get(subject).map_or(&[], Vec::as_slice)
+    }
+
+    /// The one Placement of this VirtualService on this node; strays with another name are not meant.
+    pub fn placement(&self, subject: &Key, node: &str) -> Option<&'a StoredPlacement> {
+        let name = placement_name(subject, node);
+        let found = self.snapshot.placements.get(&Key::new(&subject.namespace, name))?;
+        (subject_of(found) == *subject && found.spec.node_name == node).then_some(found)
+    }
+
+    /// Whether a Placement of this VirtualService does not decode, so that nobody knows what its node is told.
+    pub fn has_unreadable(&self, subject: &Key) -> bool {
+        self.unreadable.contains_key(subject)
+    }
+
+    /// Whether the Placement of this VirtualService on this node does not decode.
+    pub fn is_unreadable(&self, subject: &Key, node: &str) -> bool {
+        let placements = self.unreadable.get(subject);
+        placements.is_some_and(|all| all.iter().any(|placement| placement.node == node))
+    }
+
+    /// VIPs that undecodable Placements name, with their subjects.
+    pub fn unreadable_addresses(&self) -> impl Iterator<Item = (&Key, &'a str)> {
+        let all = self.unreadable.iter();
+        all.flat_map(|(subject, placements)| {
+            let addresses = placements.iter().flat_map(|placement| &placement.addresses);
+            addresses.map(move |address| (subject, *address))
+        })
+    }
+
+    /// Placements whose director part, or last report, names this VIP.
+    pub fn carriers(&self, address: &str) -> &[&'a StoredPlacement] {
+        self.by_address.get(address).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether no other node's Placement names this VIP: the look after the reservation.
+    pub fn is_alone(&self, address: &str, node: &str) -> bool {
+        let elsewhere = |placement: &&StoredPlacement| {
+            let other = placement.spec.node_name.as_str();
+            other != node && (in_director_spec(placement, address) || !self.is_off(other))
+        };
+        let unreadable = || {
+            let mut all = self.unreadable.values().flatten();
+            all.any(|placement| placement.node != node && placement.addresses.contains(&address))
+        };
+        !self.carriers(address).iter().any(elsewhere) && !unreadable()
+    }
+
+    /// The Node object is gone: nobody there can confirm anything.
+    pub fn is_gone(&self, node: &str) -> bool {
+        !self.snapshot.nodes.contains_key(node)
+    }
+
+    /// The node is gone, or an administrator says that it is off.
+    pub fn is_off(&self, node: &str) -> bool {
+        self.snapshot.nodes.get(node).is_none_or(|facts| facts.out_of_service)
+    }
+
+    fn lease(&self, node: &str) -> Option<&'a LeaseFacts> {
+        self.snapshot.leases.get(node)
+    }
+
+    fn renewed_within(&self, node: &str, seconds: i64) -> bool {
+        let renewed = self.lease(node).and_then(|lease| lease.renewed);
+        renewed.is_some_and(|renewed| self.now.duration_since(renewed) < SignedDuration::from_secs(seconds))
+    }
+
+    /// Whether the node's agent gave a sign of life lately.
+    pub fn is_fresh(&self, node: &str) -> bool {
+        self.renewed_within(node, LEASE_SECONDS.into())
+    }
+
+    /// Whether the node's agent has been silent for so long that a host part no longer waits for it. An agent that never
+    /// had a Lease is not silent: nobody knows since when.
+    pub fn is_silent(&self, node: &str) -> bool {
+        let known = self.lease(node).is_some_and(|lease| lease.renewed.is_some());
+        known && !self.renewed_within(node, i64::from(LEASE_SECONDS) + SILENT_DIRECTOR_SECONDS)
+    }
+
+    /// When the node's Lease was renewed last.
+    pub fn renewed(&self, node: &str) -> Option<Timestamp> {
+        self.lease(node)?.renewed
+    }
+
+    /// Whether the status was written in the boot that the node's Lease names.
+    pub fn counts(&self, placement: &StoredPlacement) -> bool {
+        let lease = self.lease(&placement.spec.node_name);
+        let boot = lease.and_then(|lease| lease.boot_id.as_deref());
+        boot.is_some() && placement.status.boot_id.as_deref() == boot
+    }
+
+    /// Whether the agent has worked on the spec as it is now.
+    pub fn is_settled(&self, placement: &StoredPlacement) -> bool {
+        self.counts(placement) && placement.status.observed_generation == Some(placement.meta.generation)
+    }
+
+    /// What is known of a VIP on the host whose Placement this is.
+    pub fn host_fact(&self, node: &str, placement: Option<&StoredPlacement>, address: &str) -> HostFact {
+        let Some(placement) = placement else {
+            return self.if_fresh(node, HostFact::Unprepared);
+        };
+        let boot = self.lease(node).and_then(|lease| lease.boot_id.as_deref());
+        if boot.is_some() && placement.status.boot_id.is_some() && !self.counts(placement) {
+            // Another boot than the one that reported: what it prepared is gone, whoever may be silent now.
+            return HostFact::Unprepared;
+        }
+        let reported = placement.status.real_server.as_ref();
+        let reported = reported.and_then(|report| report.addresses.iter().find(|entry| entry.address == address));
+        match reported.map(|entry| entry.state) {
+            Some(HostState::Prepared) => self.if_fresh(node, HostFact::Prepared),
+            Some(HostState::Unprepared) | None => self.if_fresh(node, HostFact::Unprepared),
+        }
+    }
+
+    fn if_fresh(&self, node: &str, fact: HostFact) -> HostFact {
+        if self.is_fresh(node) { fact } else { HostFact::Unknown }
+    }
+
+    /// When a Lease runs out, or a silent director has been waited for long enough.
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        let lease = SignedDuration::from_secs(LEASE_SECONDS.into());
+        let silent = lease + SignedDuration::from_secs(SILENT_DIRECTOR_SECONDS);
+        let renewals = self.snapshot.leases.values().filter_map(|lease| lease.renewed);
+        let ends = renewals.flat_map(|renewed| [renewed.checked_add(lease), renewed.checked_add(silent)]);
+        ends.flatten().filter(|end| *end > self.now).min()
+    }
+}
+
+/// The VirtualService that a Placement exists for.
+pub fn subject_of(placement: &StoredPlacement) -> Key {
+    match placement.spec.subject.kind {
+        SubjectKind::VirtualService => Key::new(&placement.meta.key.namespace, &placement.spec.subject.name),
+    }
+}
+
+/// The name of a VirtualService's Placement on a node.
+pub fn placement_name(subject: &Key, node: &str) -> String {
+    crds::names::placement(&subject.namespace, &subject_named(&subject.name), node)
+}
+
+/// A VirtualService as a subject.
+pub fn subject_named(name: &str) -> Subject {
+    Subject {
+        kind: SubjectKind::VirtualService,
+        name: name.to_owned(),
+    }
+}
+
+/// Whether the spec's director part names this VIP, whatever it is told to do with it.
+pub fn in_director_spec(placement: &StoredPlacement, address: &str) -> bool {
+    let director = placement.spec.director.as_ref();
+    director.is_some_and(|part| part.addresses.iter().any(|entry| entry.address == address))
+}
+
+/// Whether the last report says that the director's kernel holds anything of ours for this VIP.
+pub fn in_director_report(placement: &StoredPlacement, address: &str) -> bool {
+    let director = placement.status.director.as_ref();
+    director.is_some_and(|report| report.addresses.iter().any(|entry| entry.address == address))
+}
+
+fn director_addresses(placement: &StoredPlacement) -> impl Iterator<Item = &str> {
+    let spec = placement.spec.director.iter().flat_map(|part| &part.addresses);
+    let spec = spec.map(|entry| entry.address.as_str());
+    let report = placement.status.director.iter().flat_map(|report| &report.addresses);
+    let report = report.map(|entry| entry.address.as_str());
+    // A VIP that is in both is named once.
+    spec.chain(report.filter(|address| !in_director_spec(placement, address)))
+}
