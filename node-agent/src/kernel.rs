@@ -3,14 +3,21 @@
 //! The calls block: the kernel answers netlink in the caller's context, in microseconds. Each one works in the network
 //! namespace that the process was started in.
 
+mod address;
+mod announce;
 mod answer;
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;
+pub mod ipvs;
+pub mod linux;
+pub mod notify;
+mod socket;
+mod sysctl;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use ipvs::{DestinationConfig, DestinationKey, ServiceConfig, ServiceKey};
+use ::ipvs::{DestinationConfig, DestinationKey, ServiceConfig, ServiceKey};
 
 use crate::plan::Change;
 use crate::state::{AddressConfig, AddressKey, Facts, Sysctl};
@@ -84,7 +91,7 @@ pub enum KernelError {
     #[error("{errno}")]
     Refused {
         /// What it answered.
-        errno: ipvs::Errno,
+        errno: ::ipvs::Errno,
     },
     /// No answer came that says whether it was done: read back.
     #[error("the kernel's answer was lost")]

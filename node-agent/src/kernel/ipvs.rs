@@ -55,7 +55,10 @@ impl IpvsSocket {
     /// As [`IpvsSocket::services`].
     pub fn service(&mut self, key: &ServiceKey) -> Result<Option<ServiceReply>, KernelError> {
         match self.read(&IpvsMessage::get_service(key), Socket::ask) {
-            Ok(replies) => replies.first().map(|reply| reply.service().map_err(undecoded)).transpose(),
+            Ok(replies) => replies
+                .first()
+                .map(|reply| reply.service().map_err(undecoded))
+                .transpose(),
             Err(KernelError::Refused { errno: Errno::ESRCH }) => Ok(None),
             Err(error) => Err(error),
         }
@@ -148,10 +151,11 @@ impl IpvsSocket {
             cmd: GenlCtrlCmd::GetFamily,
             nlas: vec![GenlCtrlAttrs::FamilyName(IpvsMessage::family_name().to_owned())],
         };
-        let replies = self.socket.ask(&request(GENL_ID_CTRL, &question)).map_err(|error| match error {
-            KernelError::Refused { errno: Errno::ENOENT } => KernelError::ModuleMissing,
-            other => other,
-        })?;
+        let answer = self.socket.ask(&request(GENL_ID_CTRL, &question));
+        if answer.as_ref().err() == Some(&KernelError::Refused { errno: Errno::ENOENT }) {
+            return Err(KernelError::ModuleMissing);
+        }
+        let replies = answer?;
         let family = replies.iter().find_map(|reply| family_id(&reply.payload));
         self.family = family;
         family.ok_or_else(|| KernelError::Io("nlctrl named no number for the family IPVS".to_owned()))
@@ -198,7 +202,9 @@ fn decode(payload: &[u8]) -> Result<IpvsMessage, KernelError> {
 /// Attribute by attribute: the crate's own decoder refuses the whole message for one that it does not know.
 fn family_id(payload: &[u8]) -> Option<u16> {
     let attributes = NlasIterator::new(payload.get(4..)?);
-    let id = attributes.flatten().find(|attribute| attribute.kind() == CTRL_ATTR_FAMILY_ID)?;
+    let id = attributes
+        .flatten()
+        .find(|attribute| attribute.kind() == CTRL_ATTR_FAMILY_ID)?;
     id.value().first_chunk().map(|bytes| u16::from_ne_bytes(*bytes))
 }
 

@@ -9,13 +9,16 @@ use std::time::Duration;
 
 use ipvs::Errno;
 use netlink_packet_core::{
-    NETLINK_HEADER_LEN, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NLMSG_NOOP,
-    NLMSG_OVERRUN, NetlinkBuffer,
+    NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NLMSG_NOOP, NLMSG_OVERRUN,
+    NetlinkBuffer,
 };
 use netlink_sys::SocketAddr;
 use socket2::SockRef;
 
 use super::KernelError;
+
+/// Length of `struct nlmsghdr`.
+pub(super) const HEADER: usize = 16;
 
 /// How many messages go in one send. The default receive buffer holds more than 200 refusals; beyond it, answers are lost.
 const BATCH: usize = 128;
@@ -88,7 +91,9 @@ impl Socket {
                 return Ok(entries);
             }
         }
-        Err(KernelError::Io(format!("{DUMP_ATTEMPTS} dumps were interrupted by changes")))
+        Err(KernelError::Io(format!(
+            "{DUMP_ATTEMPTS} dumps were interrupted by changes"
+        )))
     }
 
     /// Sends one request and gives what the kernel says before it acknowledges.
@@ -115,7 +120,9 @@ impl Socket {
         let mut answers = vec![None; requests.len()];
         while matches!(answers.last(), Some(None)) {
             // What was executed without its answer being read is unknown, whatever the reason.
-            let Ok(replies) = self.receive(first, requests.len()) else { break };
+            let Ok(replies) = self.receive(first, requests.len()) else {
+                break;
+            };
             for Reply { request, content } in replies {
                 if let (Content::End(answer), Some(place)) = (content, answers.get_mut(request)) {
                     *place = Some(answer.map_err(|errno| KernelError::Refused { errno }));
@@ -125,7 +132,9 @@ impl Socket {
         let complete = matches!(answers.last(), Some(Some(_)));
         let silence = if complete { Ok(()) } else { Err(KernelError::Unknown) };
         let answers = answers.into_iter();
-        answers.map(|answer| answer.unwrap_or_else(|| silence.clone())).collect()
+        answers
+            .map(|answer| answer.unwrap_or_else(|| silence.clone()))
+            .collect()
     }
 
     fn collect(&mut self, first: u32) -> Result<Vec<Message>, KernelError> {
@@ -166,7 +175,7 @@ impl Socket {
         let bytes = received?;
         let mut replies = Vec::new();
         let mut rest = bytes.as_slice();
-        while rest.len() >= NETLINK_HEADER_LEN {
+        while rest.len() >= HEADER {
             let message = NetlinkBuffer::new_checked(rest).map_err(|error| KernelError::Io(error.to_string()))?;
             let request = usize::try_from(message.sequence_number().wrapping_sub(first)).unwrap_or(usize::MAX);
             if request < count {
@@ -227,14 +236,14 @@ fn write(bytes: &mut Vec<u8>, request: &Message, flags: u16, sequence: u32) {
         payload,
     } = request;
     let start = bytes.len();
-    let length = NETLINK_HEADER_LEN + payload.len();
+    let length = HEADER + payload.len();
     bytes.resize(start + length.next_multiple_of(4), 0);
     let mut message = NetlinkBuffer::new(&mut bytes[start..]);
     message.set_length(u32::try_from(length).unwrap_or(u32::MAX));
     message.set_message_type(*kind);
     message.set_flags(flags | further);
     message.set_sequence_number(sequence);
-    bytes[start + NETLINK_HEADER_LEN..start + length].copy_from_slice(payload);
+    bytes[start + HEADER..start + length].copy_from_slice(payload);
 }
 
 fn content(message: &NetlinkBuffer<&[u8]>) -> Content {

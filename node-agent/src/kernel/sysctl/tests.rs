@@ -39,7 +39,10 @@ fn an_interface_that_is_gone_is_told_from_a_folder_that_is_not_there() {
     );
     assert!(!root.path().join("ipv4/conf/eth1").exists());
     let elsewhere = SysctlFolder::new(root.path().join("nowhere"));
-    assert!(matches!(elsewhere.read(&sysctl("eth0")), Err(KernelError::File { path: _, reason: _ })));
+    assert!(matches!(
+        elsewhere.read(&sysctl("eth0")),
+        Err(KernelError::File { path: _, reason: _ })
+    ));
 }
 
 #[test]
