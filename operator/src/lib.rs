@@ -18,6 +18,9 @@ pub mod validate;
 pub mod view;
 pub mod write;
 
+#[cfg(test)]
+mod world;
+
 pub use snapshot::{Key, Meta, Objects, Snapshot, Stored};
 pub use write::{Decisions, EventKind, EventWrite, StatusWrite, Write};
 

@@ -12,6 +12,8 @@
 
 mod director;
 mod host;
+#[cfg(test)]
+mod tests;
 mod want;
 
 use crate::snapshot::{Key, Meta, StoredPlacement};

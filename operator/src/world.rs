@@ -1,0 +1,610 @@
+//! A small world for tests: an API with versions, generations and finalizers, and agents that do what they are told.
+//!
+//! It interprets writes by the API server's rules and refuses what those refuse. `settle` turns the crank until nobody
+//! writes, so a test says what happens, and looks at the end or stops in between.
+
+use crate::snapshot::{Key, Objects, Snapshot};
+use crate::write::{Decisions, StatusWrite, Write};
+use crate::{reconcile, view};
+use crds::conditions::{PROGRAMMED, Verdict, reason, settle};
+use crds::*;
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{Namespace, Node};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, Time};
+use kube::ResourceExt;
+use serde::Deserialize;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Everything there is.
+#[derive(Clone)]
+pub(crate) struct World {
+    pub(crate) objects: Objects,
+    pub(crate) now: Timestamp,
+    /// Boot ids by node; a node without one has no agent.
+    pub(crate) boots: BTreeMap<String, String>,
+    /// What the agents' kernels hold, by Placement: it stays when an agent is silent.
+    pub(crate) silent: BTreeSet<String>,
+    version: u64,
+}
+
+/// A write that the API refused.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Conflict;
+
+impl World {
+    /// A director, two hosts, a group, and their agents.
+    pub(crate) fn new() -> Self {
+        let mut world = Self {
+            objects: Objects::default(),
+            now: "2026-11-22T12:00:00Z".parse().unwrap(),
+            boots: BTreeMap::new(),
+            silent: BTreeSet::new(),
+            version: 100,
+        };
+        for (index, node) in ["dir1", "dir2", "rs1", "rs2"].into_iter().enumerate() {
+            world.node(node, &format!("192.168.56.{}", 10 * (index + 1)));
+        }
+        world.label("dir1", "lvs-operator.io/director", Some("true"));
+        world.apply(GROUP);
+        for namespace in ["shop", "blog"] {
+            world.apply(&format!(
+                "kind: Namespace\nmetadata: {{name: {namespace}, labels: {{team: {namespace}}}}}"
+            ));
+        }
+        world.agents();
+        world
+    }
+
+    /// The same with a service on two hosts.
+    pub(crate) fn serving() -> Self {
+        let mut world = Self::new();
+        world.apply(WEB);
+        world.apply(RS1);
+        world.apply(RS2);
+        world.settle();
+        world
+    }
+
+    pub(crate) fn node(&mut self, name: &str, ip: &str) {
+        let text = format!(
+            "metadata: {{name: {name}, uid: uid-{name}, labels: {{}}}}\nspec: {{}}\n\
+             status: {{addresses: [{{type: InternalIP, address: {ip}}}]}}"
+        );
+        self.objects.nodes.push(serde_yaml::from_str(&text).unwrap());
+        self.boots.insert(name.to_owned(), format!("boot-{name}"));
+    }
+
+    pub(crate) fn label(&mut self, node: &str, key: &str, value: Option<&str>) {
+        let node = self
+            .objects
+            .nodes
+            .iter_mut()
+            .find(|there| there.name_any() == node)
+            .unwrap();
+        let labels = node.metadata.labels.get_or_insert_default();
+        match value {
+            Some(value) => labels.insert(key.to_owned(), value.to_owned()),
+            None => labels.remove(key),
+        };
+    }
+
+    pub(crate) fn taint_out_of_service(&mut self, node: &str) {
+        let node = self
+            .objects
+            .nodes
+            .iter_mut()
+            .find(|there| there.name_any() == node)
+            .unwrap();
+        let taint = serde_yaml::from_str("{key: node.kubernetes.io/out-of-service, effect: NoExecute}").unwrap();
+        node.spec.get_or_insert_default().taints = Some(vec![taint]);
+    }
+
+    pub(crate) fn remove_node(&mut self, name: &str) {
+        self.objects.nodes.retain(|node| node.name_any() != name);
+    }
+
+    /// `kubectl apply` of one or more documents.
+    pub(crate) fn apply(&mut self, yaml: &str) {
+        for document in serde_yaml::Deserializer::from_str(yaml) {
+            let mut value = serde_json::Value::deserialize(document).unwrap();
+            let kind = value["kind"].as_str().unwrap().to_owned();
+            let metadata = value["metadata"].as_object_mut().unwrap();
+            if kind == "VirtualService" || kind == "RealServer" {
+                metadata.entry("namespace").or_insert("shop".into());
+            }
+            let version = self.next_version();
+            let created = self.now;
+            match kind.as_str() {
+                "VirtualService" => upsert(&mut self.objects.virtual_services, value, version, created),
+                "RealServer" => upsert(&mut self.objects.real_servers, value, version, created),
+                "DirectorGroup" => upsert(&mut self.objects.director_groups, value, version, created),
+                "Placement" => upsert(&mut self.objects.placements, value, version, created),
+                "Namespace" => {
+                    let namespace: Namespace = serde_json::from_value(value).unwrap();
+                    self.objects
+                        .namespaces
+                        .retain(|there| there.name_any() != namespace.name_any());
+                    self.objects.namespaces.push(namespace);
+                }
+                other => panic!("no such kind in this world: {other}"),
+            }
+            self.now += SignedDuration::from_secs(1);
+        }
+    }
+
+    fn next_version(&mut self) -> u64 {
+        self.version += 1;
+        self.version
+    }
+
+    pub(crate) fn delete_service(&mut self, name: &str) {
+        self.objects.virtual_services.retain(|there| there.name_any() != name);
+    }
+
+    pub(crate) fn delete_real_server(&mut self, name: &str) {
+        self.objects.real_servers.retain(|there| there.name_any() != name);
+    }
+
+    /// `kubectl delete placement`: it stays while it has finalizers.
+    pub(crate) fn delete_placement(&mut self, name: &str) {
+        let version = self.next_version();
+        let now = Time(self.now);
+        let placement = self
+            .objects
+            .placements
+            .iter_mut()
+            .find(|there| there.name_any() == name)
+            .unwrap();
+        placement.metadata.deletion_timestamp = Some(now);
+        placement.metadata.generation = placement.metadata.generation.map(|generation| generation + 1);
+        placement.metadata.resource_version = Some(version.to_string());
+        self.collect();
+    }
+
+    fn collect(&mut self) {
+        self.objects.placements.retain(|there| {
+            there.metadata.deletion_timestamp.is_none()
+                || there.metadata.finalizers.as_ref().is_some_and(|f| !f.is_empty())
+        });
+    }
+
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        Snapshot::from_objects(self.objects.clone())
+    }
+
+    /// What an operator with a fresh view decides.
+    pub(crate) fn decide(&self) -> Decisions {
+        reconcile(&self.snapshot(), self.now)
+    }
+
+    /// Writes to Placements only.
+    pub(crate) fn placement_writes(&self) -> Vec<Write> {
+        let is_placement = |write: &Write| !matches!(write, Write::Status(_) | Write::Event(_));
+        self.decide().writes.into_iter().filter(is_placement).collect()
+    }
+
+    /// One pass of an operator.
+    pub(crate) fn pass(&mut self) -> Decisions {
+        let decisions = self.decide();
+        for write in &decisions.writes {
+            let _ = self.carry_out(write);
+        }
+        decisions
+    }
+
+    /// What the API server does with a write.
+    pub(crate) fn carry_out(&mut self, write: &Write) -> Result<(), Conflict> {
+        let version = self.next_version();
+        match write {
+            Write::CreatePlacement(placement) => {
+                if self.position(&key(&placement.metadata)).is_some() {
+                    return Err(Conflict);
+                }
+                let mut placement = (**placement).clone();
+                placement.metadata.uid = Some(format!("uid-{version}"));
+                placement.metadata.generation = Some(1);
+                placement.metadata.creation_timestamp = Some(Time(self.now));
+                placement.metadata.resource_version = Some(version.to_string());
+                self.objects.placements.push(placement);
+            }
+            Write::ApplyPlacement(applied) => {
+                let there =
+                    self.preconditioned(&key(&applied.metadata), applied.metadata.resource_version.as_deref())?;
+                if there.spec != applied.spec {
+                    there.metadata.generation = there.metadata.generation.map(|generation| generation + 1);
+                }
+                there.spec = applied.spec.clone();
+                there.metadata.labels.clone_from(&applied.metadata.labels);
+                there.metadata.finalizers.clone_from(&applied.metadata.finalizers);
+                if applied.metadata.owner_references.is_some() {
+                    there
+                        .metadata
+                        .owner_references
+                        .clone_from(&applied.metadata.owner_references);
+                }
+                there.metadata.resource_version = Some(version.to_string());
+            }
+            Write::ReleasePlacement {
+                key,
+                resource_version,
+                finalizers,
+            } => {
+                let there = self.preconditioned(key, Some(resource_version))?;
+                there.metadata.finalizers = Some(finalizers.clone());
+                there.metadata.resource_version = Some(version.to_string());
+                self.collect();
+            }
+            Write::DeletePlacement {
+                key, resource_version, ..
+            } => {
+                self.preconditioned(key, Some(resource_version))?;
+                self.delete_placement(&key.name);
+            }
+            Write::Status(status) => self.set_status(status),
+            Write::Event(_) => {}
+        }
+        Ok(())
+    }
+
+    fn set_status(&mut self, write: &StatusWrite) {
+        match write {
+            StatusWrite::VirtualService(key, status) => {
+                let mut all = self.objects.virtual_services.iter_mut();
+                if let Some(there) = all.find(|there| self::key(&there.metadata) == *key) {
+                    there.status = Some((**status).clone());
+                }
+            }
+            StatusWrite::RealServer(key, status) => {
+                let mut all = self.objects.real_servers.iter_mut();
+                if let Some(there) = all.find(|there| self::key(&there.metadata) == *key) {
+                    there.status = Some((**status).clone());
+                }
+            }
+            StatusWrite::DirectorGroup(name, status) => {
+                let mut all = self.objects.director_groups.iter_mut();
+                if let Some(there) = all.find(|there| there.name_any() == *name) {
+                    there.status = Some((**status).clone());
+                }
+            }
+        }
+    }
+
+    fn position(&self, key: &Key) -> Option<usize> {
+        self.objects
+            .placements
+            .iter()
+            .position(|there| self::key(&there.metadata) == *key)
+    }
+
+    fn preconditioned(&mut self, key: &Key, version: Option<&str>) -> Result<&mut Placement, Conflict> {
+        let position = self.position(key).ok_or(Conflict)?;
+        let there = &mut self.objects.placements[position];
+        if there.metadata.resource_version.as_deref() != version {
+            return Err(Conflict);
+        }
+        Ok(there)
+    }
+
+    /// Every agent that lives renews its Lease, obeys and reports.
+    pub(crate) fn agents(&mut self) {
+        for node in self.boots.keys().cloned().collect::<Vec<_>>() {
+            if !self.silent.contains(&node) {
+                self.agent(&node);
+            }
+        }
+    }
+
+    pub(crate) fn agent(&mut self, node: &str) {
+        self.renew(node);
+        let boot = self.boots[node].clone();
+        let now = self.now;
+        for position in 0..self.objects.placements.len() {
+            let version = self.next_version();
+            let there = &mut self.objects.placements[position];
+            if there.spec.node_name != node {
+                continue;
+            }
+            let status = obeyed(there, &boot, now);
+            if there.status.as_ref() != Some(&status) {
+                there.status = Some(status);
+                there.metadata.resource_version = Some(version.to_string());
+            }
+        }
+    }
+
+    /// A sign of life without a report.
+    pub(crate) fn renew(&mut self, node: &str) {
+        let name = names::agent_lease(node);
+        self.objects.leases.retain(|lease| lease.name_any() != name);
+        let mut lease = Lease::default();
+        lease.metadata.name = Some(name);
+        let spec = lease.spec.get_or_insert_default();
+        spec.holder_identity = Some(self.boots[node].clone());
+        spec.renew_time = Some(MicroTime(self.now));
+        self.objects.leases.push(lease);
+    }
+
+    /// Passes and reports until nobody writes; how many passes it took.
+    pub(crate) fn settle(&mut self) -> usize {
+        for passes in 0..40 {
+            self.now += SignedDuration::from_millis(50);
+            self.check();
+            if self.pass().writes.is_empty() {
+                return passes;
+            }
+            self.check();
+            self.agents();
+        }
+        panic!("never settled: {:#?}", self.decide().writes);
+    }
+
+    /// What must hold at every moment.
+    pub(crate) fn check(&self) {
+        let mut owners: BTreeMap<&str, &str> = BTreeMap::new();
+        for placement in &self.objects.placements {
+            let node = placement.spec.node_name.as_str();
+            let entries = placement.spec.director.iter().flat_map(|part| &part.addresses);
+            for entry in entries.filter(|entry| entry.address_owner == AddressOwner::Node) {
+                let other = owners.insert(&entry.address, node).unwrap_or(node);
+                assert_eq!(other, node, "{} is on two nodes", entry.address);
+            }
+            let hosts = placement.spec.real_server.iter();
+            for (part, vip) in hosts.flat_map(|part| part.addresses.iter().map(move |vip| (part, vip))) {
+                if vip.withdraw {
+                    self.check_nobody_sends(part, &vip.address);
+                }
+            }
+        }
+    }
+
+    fn check_nobody_sends(&self, host: &HostPart, vip: &str) {
+        for placement in &self.objects.placements {
+            if self.silent.contains(&placement.spec.node_name) {
+                continue;
+            }
+            let report = placement.status.iter().flat_map(|status| &status.director);
+            for report in report.filter(|report| report.addresses.iter().any(|entry| entry.address == vip)) {
+                for entry in report
+                    .real_servers
+                    .iter()
+                    .filter(|entry| entry.state != DestinationState::Unprepared)
+                {
+                    let sends = host.real_servers.iter().any(|guest| guest.addresses == entry.addresses);
+                    assert!(!sends, "{} is withdrawn while a director sends {vip} to it", entry.name);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn service(&self, name: &str) -> &VirtualService {
+        self.objects
+            .virtual_services
+            .iter()
+            .find(|there| there.name_any() == name)
+            .unwrap()
+    }
+
+    pub(crate) fn real_server(&self, name: &str) -> &RealServer {
+        self.objects
+            .real_servers
+            .iter()
+            .find(|there| there.name_any() == name)
+            .unwrap()
+    }
+
+    /// `status reason: message` of a VirtualService's condition.
+    pub(crate) fn said(&self, name: &str, type_: &str) -> String {
+        said(&self.service(name).status.clone().unwrap_or_default().conditions, type_)
+    }
+
+    /// The same of a RealServer.
+    pub(crate) fn said_of_real_server(&self, name: &str, type_: &str) -> String {
+        said(
+            &self.real_server(name).status.clone().unwrap_or_default().conditions,
+            type_,
+        )
+    }
+
+    /// All Placements, a line each entry, in a form that tests can read.
+    pub(crate) fn placements(&self) -> String {
+        let mut lines: Vec<String> = self.objects.placements.iter().flat_map(lines).collect();
+        lines.sort();
+        lines.join("\n") + "\n"
+    }
+
+    pub(crate) fn placement(&self, service: &str, node: &str) -> Option<&Placement> {
+        let name = view::placement_name(&Key::new("shop", service), node);
+        self.objects.placements.iter().find(|there| there.name_any() == name)
+    }
+
+    pub(crate) fn placement_mut(&mut self, service: &str, node: &str) -> &mut Placement {
+        let name = view::placement_name(&Key::new("shop", service), node);
+        self.objects
+            .placements
+            .iter_mut()
+            .find(|there| there.name_any() == name)
+            .unwrap()
+    }
+}
+
+fn said(conditions: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition], type_: &str) -> String {
+    conditions::find(conditions, type_).map_or("not said".to_owned(), |said| {
+        format!("{} {}: {}", said.status, said.reason, said.message)
+    })
+}
+
+fn key(meta: &ObjectMeta) -> Key {
+    Key::new(
+        meta.namespace.clone().unwrap_or_default(),
+        meta.name.clone().unwrap_or_default(),
+    )
+}
+
+fn upsert<K>(all: &mut Vec<K>, value: serde_json::Value, version: u64, created: Timestamp)
+where
+    K: kube::Resource + kube::core::object::HasSpec<Spec: PartialEq + Clone> + serde::de::DeserializeOwned,
+{
+    let mut object: K = serde_json::from_value(value).unwrap();
+    let found = all.iter().position(|there| key(there.meta()) == key(object.meta()));
+    let meta = object.meta_mut();
+    meta.resource_version = Some(version.to_string());
+    match found {
+        None => {
+            meta.uid = Some(format!("uid-{version}"));
+            meta.generation = Some(1);
+            meta.creation_timestamp = Some(Time(created));
+            all.push(object);
+        }
+        Some(position) => {
+            let there = &mut all[position];
+            if there.spec() != object.spec() {
+                there.meta_mut().generation = there.meta().generation.map(|generation| generation + 1);
+            }
+            *there.spec_mut() = object.spec().clone();
+            there.meta_mut().labels = object.meta().labels.clone();
+        }
+    }
+}
+
+/// What an agent reports that has done all it was told.
+fn obeyed(placement: &Placement, boot: &str, now: Timestamp) -> PlacementStatus {
+    let former = placement.status.clone().unwrap_or_default();
+    let director = placement.spec.director.as_ref().map(|part| DirectorReport {
+        addresses: part
+            .addresses
+            .iter()
+            .filter(|entry| !entry.withdraw)
+            .map(|entry| DirectorAddressReport {
+                address: entry.address.clone(),
+                role: match entry.address_owner {
+                    AddressOwner::Node => Role::Active,
+                    AddressOwner::Reserved => Role::Backup,
+                },
+            })
+            .collect(),
+        real_servers: part
+            .real_servers
+            .iter()
+            .map(|entry| RealServerReport {
+                name: entry.name.clone(),
+                addresses: entry.addresses.clone(),
+                state: if entry.prepared.is_empty() {
+                    DestinationState::Unprepared
+                } else {
+                    DestinationState::Serving
+                },
+            })
+            .collect(),
+    });
+    let real_server = placement.spec.real_server.as_ref().map(|part| HostReport {
+        addresses: part
+            .addresses
+            .iter()
+            .filter(|entry| !entry.withdraw)
+            .map(|entry| HostAddressReport {
+                address: entry.address.clone(),
+                state: HostState::Prepared,
+            })
+            .collect(),
+    });
+    let verdict = Verdict::yes(reason::OK, "read back");
+    PlacementStatus {
+        observed_generation: placement.metadata.generation,
+        boot_id: Some(boot.to_owned()),
+        director,
+        real_server,
+        summary: None,
+        conditions: settle(
+            &former.conditions,
+            [(PROGRAMMED, verdict)],
+            placement.metadata.generation,
+            now,
+        ),
+    }
+}
+
+fn lines(placement: &Placement) -> Vec<String> {
+    let of = format!("{}@{}", placement.spec.subject.name, placement.spec.node_name);
+    let mut lines = Vec::new();
+    if placement.metadata.deletion_timestamp.is_some() {
+        lines.push(format!("{of} is being deleted"));
+    }
+    for part in &placement.spec.director {
+        for vip in &part.addresses {
+            let withdraw = if vip.withdraw { " withdraw" } else { "" };
+            lines.push(format!(
+                "{of} director {} {:?}{withdraw}",
+                vip.address, vip.address_owner
+            ));
+        }
+        let ports = part
+            .services
+            .iter()
+            .map(|s| format!("{:?}/{}/{}", s.protocol, s.port, s.scheduler.as_str()));
+        lines.push(format!("{of} director serves {}", ports.collect::<Vec<_>>().join(" ")));
+        for entry in &part.real_servers {
+            let (name, addresses, weight) = (&entry.name, entry.addresses.join(","), entry.weight);
+            lines.push(format!(
+                "{of} director to {name} {addresses} weight {weight} for [{}]",
+                entry.prepared.join(" ")
+            ));
+        }
+    }
+    for part in &placement.spec.real_server {
+        let guests = part
+            .real_servers
+            .iter()
+            .map(|guest| guest.name.clone())
+            .collect::<Vec<_>>()
+            .join(",");
+        for vip in &part.addresses {
+            let leaving = if vip.leaving { " leaving" } else { "" };
+            let withdraw = if vip.withdraw { " withdraw" } else { "" };
+            lines.push(format!("{of} host of {guests} {}{leaving}{withdraw}", vip.address));
+        }
+    }
+    lines
+}
+
+pub(crate) const GROUP: &str = r#"
+kind: DirectorGroup
+metadata: {name: default}
+spec:
+  nodeSelector: {matchLabels: {lvs-operator.io/director: "true"}}
+  allowedNamespaces: {from: All}
+  allowedCIDRs: [192.168.56.0/24]
+"#;
+
+pub(crate) const WEB: &str = r"
+kind: VirtualService
+metadata: {name: web}
+spec:
+  addresses: [{address: 192.168.56.100}]
+  ports: [{port: 80}]
+  scheduler: rr
+  realServerSelector: {matchLabels: {app: web}}
+";
+
+pub(crate) const RS1: &str = r"
+kind: RealServer
+metadata: {name: rs1, labels: {app: web}}
+spec: {nodeName: rs1, addresses: [192.168.56.30]}
+";
+
+pub(crate) const RS2: &str = r"
+kind: RealServer
+metadata: {name: rs2, labels: {app: web}}
+spec: {nodeName: rs2, addresses: [192.168.56.40]}
+";
+
+impl World {
+    /// A Node of the world, for what has no shorter way.
+    pub(crate) fn node_mut(&mut self, name: &str) -> &mut Node {
+        self.objects
+            .nodes
+            .iter_mut()
+            .find(|there| there.name_any() == name)
+            .unwrap()
+    }
+}
