@@ -6,17 +6,27 @@
 //! by other people's tools only.
 
 pub mod cache;
+pub mod capture;
 pub mod certificates;
 pub mod clock;
+pub mod cluster;
 pub mod control_plane;
+pub mod evidence;
 pub mod go_tools;
 pub mod guest;
 pub mod guest_process;
+pub mod lab;
+pub mod netlink_capture;
+pub mod oracle;
 pub mod process;
+pub mod product;
 pub mod program;
 pub mod progress;
 pub mod protocol;
 pub mod root_image;
+pub mod scene;
 pub mod settings;
+pub mod snapshot;
 pub mod tools;
 pub mod topology;
+pub mod traffic;

@@ -270,12 +270,16 @@ fn remove(guest: &Guest, names: &[String]) -> Result<()> {
 fn make_links(batch: &mut String, plan: &HostPlan) {
     for (at, (lan, last)) in plan.links.iter().enumerate() {
         let peer = format!("peer name p-{last}-{at} netns lan{lan}");
-        line(batch, format_args!("link add eth{at} type veth {peer}"));
+        // Its own for ever, as a machine's: a reboot must not look like another card.
+        let mac = format!("02:00:00:{lan:02x}:{last:02x}:{at:02x}");
+        line(batch, format_args!("link add eth{at} address {mac} type veth {peer}"));
     }
     if plan.management {
         // The guest's first namespace is that of its first process.
         let peer = format!("peer name p-{} netns 1", plan.name);
-        line(batch, format_args!("link add mgmt0 type veth {peer}"));
+        let (lan, last) = plan.links.first().copied().unwrap_or_default();
+        let mac = format!("02:00:01:{lan:02x}:{last:02x}:00");
+        line(batch, format_args!("link add mgmt0 address {mac} type veth {peer}"));
     }
     // Records netlink when somebody looks; made now, so that it is in every snapshot alike.
     line(batch, format_args!("link add nlmon0 type nlmon"));

@@ -1,29 +1,107 @@
-//! xtask.
-fn main() -> anyhow::Result<()> {
-    use e2e::*;
-    use std::sync::Arc;
-    tools::ensure()?;
-    let (k, image) = (go_tools::kubernetes()?, root_image::root_image()?);
-    go_tools::helm()?;
-    let folder = settings::target().join("lab/try");
-    std::fs::create_dir_all(&folder)?;
-    let init = settings::target().join("debug/lab-init");
-    let g = Arc::new(guest::Guest::boot(&image, &folder, &[init])?);
-    for _ in 0..5 {
-        let b = clock::now();
-        let o = g.run(&program::Program::line("true"))?;
-        println!("true: {:?} in guest {:?}", b.elapsed(), o.took);
+//! `cargo xtask`: everything that is done to this repository, each by one command.
+
+mod chart;
+mod classes;
+mod crdgen;
+mod demo;
+mod lab;
+mod look;
+mod report;
+mod run;
+mod setup;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Builds, tests and shows lvs-operator.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Installs, builds and caches everything that the lab needs
+    Setup,
+    /// Runs the lab's tests: all, or those whose name contains FILTER
+    Lab {
+        /// A part of the names
+        filter: Option<String>,
+        /// After each test leave things as they are, say how to look, and wait for Enter
+        #[arg(long)]
+        keep: bool,
+        /// More random sequences
+        #[arg(long)]
+        long: bool,
+        /// Only say which tests there are
+        #[arg(long)]
+        list: bool,
+    },
+    /// Runs everything there is to check, and says how much of each class ran
+    Test {
+        /// More seeds and more random sequences
+        #[arg(long)]
+        long: bool,
+        /// Only the classes whose name contains this
+        #[arg(long)]
+        class: Option<String>,
+    },
+    /// Tells the story: manifests, answers, a repair, the clean-up
+    Demo,
+    /// Writes the CRDs of the chart anew
+    Crdgen {
+        /// Only say whether they are up to date
+        #[arg(long)]
+        check: bool,
+    },
+    /// Writes the golden renders of the chart anew
+    Golden {
+        /// Only say whether they are up to date
+        #[arg(long)]
+        check: bool,
+    },
+    /// Runs a program on a host of a lab that was kept: cargo xtask exec dir1 -- ipvsadm -Ln
+    Exec {
+        /// The host; `-` is the guest itself
+        host: String,
+        /// The program and its arguments
+        #[arg(last = true, required = true)]
+        program: Vec<String>,
+    },
+    /// Runs the kubectl of a lab that was kept
+    Kubectl {
+        /// What kubectl takes
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().task {
+        Task::Setup => setup::setup(),
+        Task::Lab { filter, keep, long, list } => {
+            lab::lab(&lab::Options { filter, keep, long, list })
+        }
+        Task::Test { long, class } => classes::test(long, class.as_deref()),
+        Task::Demo => demo::demo(),
+        Task::Crdgen { check } => crdgen::crdgen(check),
+        Task::Golden { check } => chart::golden(check),
+        Task::Exec { host, program } => look::exec(&host, program),
+        Task::Kubectl { arguments } => look::kubectl(&arguments),
+    };
+    ended(result)
+}
+
+fn ended(result: Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
-    let b = clock::now();
-    for _ in 0..20 { g.clock()?; }
-    println!("hello x20: {:?}", b.elapsed());
-    let t = progress::step("lay", || topology::Topology::lay(&g, &topology::one_lan(&[("dir1", 11), ("rs1", 31), ("rs2", 32)])))?;
-    println!("{}", t.host("client")?.run("ping -c2 -i0.2 192.168.56.11")?);
-    println!("{}", t.host("dir1")?.run("ip address")?);
-    let cp = control_plane::ControlPlane::start(&k, &folder.join("cp1"))?;
-    println!("{}", cp.kubectl(&["get", "ns"], None)?);
-    println!("{}", t.host("dir1")?.shell(&format!("curl -sk {}/version; date", cp.url_in_guest()))?);
-    progress::step("drop topology", || { drop(t); Ok(()) })?;
-    std::thread::sleep(std::time::Duration::from_secs(1));
-    Ok(())
 }

@@ -1,0 +1,45 @@
+//! Everything that is made once: packages, the guest's disk, Go programs, our own programs.
+
+use std::thread;
+
+use anyhow::{Result, anyhow};
+use e2e::guest::Accelerator;
+use e2e::product::PROFILE;
+use e2e::{go_tools, progress, root_image, tools};
+
+use crate::run::{cargo, shown};
+
+/// All of it; the big Go build runs beside the rest.
+pub(crate) fn setup() -> Result<()> {
+    progress::step("setting the lab up", || {
+        thread::scope(|scope| {
+            let fetched = scope.spawn(fetched);
+            let built = programs();
+            fetched.join().unwrap_or_else(|_| Err(anyhow!("the set-up panicked")))?;
+            built
+        })
+    })
+}
+
+/// What is not made of this repository's Rust.
+pub(crate) fn fetched() -> Result<()> {
+    thread::scope(|scope| {
+        let go = scope.spawn(|| go_tools::kubernetes().and_then(|_| go_tools::helm()));
+        let guest = tools::ensure().and_then(|()| {
+            let image = root_image::root_image()?;
+            Accelerator::of_this_machine(&image)
+        });
+        go.join().unwrap_or_else(|_| Err(anyhow!("the Go build panicked")))?;
+        progress::say(&format!("the guest's processor: {:?}", guest?));
+        Ok(())
+    })
+}
+
+/// Operator, agent and the guest's init.
+pub(crate) fn programs() -> Result<()> {
+    progress::step("building the product", || {
+        let packages = ["--package=operator", "--package=node-agent", "--package=e2e", "--bins"];
+        let profile = ["build", "--quiet", "--profile", PROFILE];
+        shown(cargo(&[&profile[..], &packages].concat()))
+    })
+}

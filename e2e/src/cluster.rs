@@ -1,0 +1,195 @@
+//! What tests do with a control plane: objects, nodes, tokens.
+
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+
+use crate::control_plane::ControlPlane;
+use crate::{clock, tools};
+
+/// The namespace of the operator and of the agents' accounts.
+pub const SYSTEM: &str = "lvs-system";
+/// Every kind of the product, as kubectl takes them.
+pub const KINDS: &str = "virtualservices,realservers,placements,directorgroups";
+
+impl ControlPlane {
+    /// Applies manifests as a person does, by server-side apply.
+    ///
+    /// # Errors
+    /// When anything in them is refused.
+    pub fn apply(&self, manifests: &str) -> Result<String> {
+        self.kubectl(&["apply", "--server-side", "--force-conflicts", "-f", "-"], Some(manifests))
+    }
+
+    /// Applies manifests that must be refused; returns what kubectl says about it.
+    ///
+    /// # Errors
+    /// When they are accepted.
+    pub fn refused(&self, manifests: &str) -> Result<String> {
+        let apply = ["apply", "--server-side", "--force-conflicts", "-f", "-"];
+        let output = self.kubectl_as(&self.kubeconfig(), &apply, Some(manifests))?;
+        if output.status.success() {
+            bail!("should have been refused, but: {}", tools::text(&output.stdout));
+        }
+        Ok(tools::text(&output.stderr))
+    }
+
+    /// Deletes what the manifests name, and waits until it is gone.
+    ///
+    /// # Errors
+    /// When it does not go.
+    pub fn delete(&self, manifests: &str) -> Result<String> {
+        let delete = ["delete", "--ignore-not-found", "--timeout=60s", "-f", "-"];
+        self.kubectl(&delete, Some(manifests))
+    }
+
+    /// `kubectl get … -o json`.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub fn get(&self, arguments: &[&str]) -> Result<Value> {
+        let all = [&["get", "-o", "json"], arguments].concat();
+        Ok(serde_json::from_str(&self.kubectl(&all, None)?)?)
+    }
+
+    /// Asks `kubectl get` again until the answer pleases; returns it, and how long it took.
+    ///
+    /// # Errors
+    /// When it does not please in time: with the last answer.
+    pub fn wait_for(
+        &self,
+        what: &str,
+        limit: Duration,
+        arguments: &[&str],
+        pleases: impl Fn(&Value) -> bool,
+    ) -> Result<(Value, Duration)> {
+        let mut last = Value::Null;
+        let found = clock::until(what, limit, || {
+            last = self.get(arguments)?;
+            if pleases(&last) {
+                return Ok(Some(last.clone()));
+            }
+            // kubectl is a big program: asking all the time takes the processor from the guest.
+            thread::sleep(Duration::from_millis(150));
+            Ok(None)
+        });
+        found.with_context(|| format!("the last answer was {last:#}"))
+    }
+
+    /// Waits for a condition of an object, like `("virtualservice/web", "Ready", "True")`.
+    ///
+    /// # Errors
+    /// When it does not come.
+    pub fn wait_for_condition(
+        &self,
+        namespace: &str,
+        object: &str,
+        condition: (&str, &str),
+        limit: Duration,
+    ) -> Result<Duration> {
+        let what = format!("{object} has {}={}", condition.0, condition.1);
+        let (_, took) = self.wait_for(&what, limit, &["-n", namespace, object], |object| {
+            condition_of(object, condition.0).is_some_and(|found| found["status"] == condition.1)
+        })?;
+        Ok(took)
+    }
+
+    /// Adds a namespace.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub fn add_namespace(&self, name: &str) -> Result<()> {
+        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+        self.apply(&namespace.to_string()).map(drop)
+    }
+
+    /// Adds a Node as a kubelet does: ready, with its address.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub fn add_node(&self, name: &str, address: &str, labels: &[(&str, &str)]) -> Result<()> {
+        let labels: serde_json::Map<_, _> =
+            labels.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
+        let mut node = json!({
+            "apiVersion": "v1", "kind": "Node",
+            "metadata": {"name": name, "labels": labels},
+        });
+        self.apply(&node.to_string())?;
+        node["status"] = json!({
+            "addresses": [
+                {"type": "InternalIP", "address": address},
+                {"type": "Hostname", "address": name},
+            ],
+            "conditions": [{
+                "type": "Ready", "status": "True", "reason": "Lab",
+                "message": "a network namespace of the lab",
+                "lastHeartbeatTime": "2026-01-01T00:00:00Z",
+                "lastTransitionTime": "2026-01-01T00:00:00Z",
+            }],
+        });
+        let status = ["apply", "--server-side", "--force-conflicts", "--subresource=status"];
+        self.kubectl(&[&status[..], &["-f", "-"]].concat(), Some(&node.to_string())).map(drop)
+    }
+
+    /// A token of the agents' account that names a node, as a kubelet gives it to a pod there.
+    ///
+    /// # Errors
+    /// When the node or the account does not exist.
+    pub fn agent_token(&self, node: &str) -> Result<String> {
+        let uid = self.kubectl(&["get", "node", node, "-o", "jsonpath={.metadata.uid}"], None)?;
+        let bound = ["--bound-object-kind=Node", "--duration=12h"];
+        let name = format!("--bound-object-name={node}");
+        let uid = format!("--bound-object-uid={uid}");
+        self.token("lvs-agent", &[bound[0], bound[1], &name, &uid])
+    }
+
+    /// A token of the operator's account.
+    ///
+    /// # Errors
+    /// When the account does not exist.
+    pub fn operator_token(&self) -> Result<String> {
+        self.token("lvs-operator", &["--duration=12h"])
+    }
+
+    fn token(&self, account: &str, more: &[&str]) -> Result<String> {
+        let create = ["create", "token", account, "-n", SYSTEM];
+        Ok(self.kubectl(&[&create[..], more].concat(), None)?.trim().to_owned())
+    }
+
+    /// Removes every object that a test may have left, whoever should have finished it.
+    ///
+    /// # Errors
+    /// When something stays.
+    pub fn clear(&self, namespace: &str) -> Result<()> {
+        self.kubectl(&["delete", "namespace", namespace, "--wait=false", "--ignore-not-found"], None)?;
+        self.kubectl(&["delete", "nodes", "--all", "--wait=false"], None)?;
+        if self.kubectl(&["get", "crd", "placements.lvs-operator.io"], None).is_err() {
+            return Ok(());
+        }
+        self.kubectl(&["delete", "leases,events", "--all", "-n", SYSTEM], None)?;
+        self.kubectl(&["delete", KINDS, "--all", "-A", "--wait=false"], None)?;
+        let list = self.get(&[KINDS, "-A"])?;
+        for object in list["items"].as_array().into_iter().flatten() {
+            let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default();
+            let kind = object["kind"].as_str().unwrap_or_default().to_lowercase();
+            let name = format!("{kind}/{}", text("name"));
+            let namespace = format!("--namespace={}", text("namespace"));
+            // It may go by itself meanwhile; whether all is gone is asked below.
+            drop(self.kubectl(&["patch", &namespace, &name, "--type=merge", "-p", FINISHED], None));
+        }
+        self.wait_for("all objects are gone", Duration::from_secs(20), &[KINDS, "-A"], |list| {
+            list["items"].as_array().is_none_or(Vec::is_empty)
+        })?;
+        Ok(())
+    }
+}
+
+const FINISHED: &str = r#"{"metadata":{"finalizers":null}}"#;
+
+/// A condition of an object, by its type.
+#[must_use]
+pub fn condition_of<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
+    object["status"]["conditions"].as_array()?.iter().find(|condition| condition["type"] == kind)
+}

@@ -1,0 +1,138 @@
+//! What the kernel does, as told by other people's tools.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use crate::program::Program;
+use crate::topology::Host;
+
+/// The lines of `ipvsadm -Sn`, which name every service and destination with all options.
+///
+/// # Errors
+/// When ipvsadm fails.
+pub fn ipvs(host: &Host) -> Result<Vec<String>> {
+    let text = host.run("ipvsadm -Sn")?;
+    Ok(text.lines().map(|line| line.trim().to_owned()).collect())
+}
+
+/// What people look at: `ipvsadm -Ln`.
+///
+/// # Errors
+/// When ipvsadm fails.
+pub fn ipvs_table(host: &Host) -> Result<String> {
+    host.run("ipvsadm -Ln")
+}
+
+/// Counters of a service or destination.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Connections scheduled.
+    pub connections: u64,
+    /// Packets from clients.
+    pub packets_in: u64,
+    /// Packets to clients: with DR and TUN there are none.
+    pub packets_out: u64,
+    /// Bytes from clients.
+    pub bytes_in: u64,
+    /// Bytes to clients.
+    pub bytes_out: u64,
+}
+
+/// `ipvsadm -Ln --stats --exact`: by `TCP 192.168.56.100:80` for a service, and with
+/// ` -> 192.168.56.31:80` added for a destination.
+///
+/// # Errors
+/// When ipvsadm fails, or prints something else.
+pub fn counters(host: &Host) -> Result<BTreeMap<String, Counters>> {
+    parse_counters(&host.run("ipvsadm -Ln --stats --exact")?)
+}
+
+fn parse_counters(text: &str) -> Result<BTreeMap<String, Counters>> {
+    let mut all = BTreeMap::new();
+    let mut service = String::new();
+    for line in text.lines().skip(3) {
+        let words: Vec<_> = line.split_whitespace().collect();
+        let (name, numbers) = words.split_at_checked(2).context("a short line")?;
+        let key = if name[0] == "->" {
+            format!("{service} -> {}", name[1])
+        } else {
+            service = name.join(" ");
+            service.clone()
+        };
+        let numbers: Vec<u64> = numbers.iter().filter_map(|word| word.parse().ok()).collect();
+        let [connections, packets_in, packets_out, bytes_in, bytes_out] = numbers[..] else {
+            anyhow::bail!("not a line of counters: {line}");
+        };
+        let counters = Counters { connections, packets_in, packets_out, bytes_in, bytes_out };
+        all.insert(key, counters);
+    }
+    Ok(all)
+}
+
+/// The entries of `ip -j address` for one address: which links have it, with what.
+///
+/// # Errors
+/// When ip fails.
+pub fn holders(host: &Host, address: &str) -> Result<Vec<(String, Value)>> {
+    let links: Value = serde_json::from_str(&host.run("ip -j address show")?)?;
+    let mut found = Vec::new();
+    for link in links.as_array().into_iter().flatten() {
+        for entry in link["addr_info"].as_array().into_iter().flatten() {
+            if entry["local"] == address {
+                let name = link["ifname"].as_str().unwrap_or_default().to_owned();
+                found.push((name, entry.clone()));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Whether a link of the host has an address.
+///
+/// # Errors
+/// When ip fails.
+pub fn has_address(host: &Host, link: &str, address: &str) -> Result<bool> {
+    Ok(holders(host, address)?.iter().any(|(name, _)| name == link))
+}
+
+/// The value of a sysctl, like `net.ipv4.conf.eth0.arp_ignore`.
+///
+/// # Errors
+/// When there is none of that name.
+pub fn sysctl(host: &Host, name: &str) -> Result<String> {
+    Ok(host.run(&format!("sysctl -n {name}"))?.trim().to_owned())
+}
+
+/// The MAC addresses that answer an ARP request for an address, asked from a host on its LAN.
+///
+/// # Errors
+/// When arping cannot run.
+pub fn arp_answers(from: &Host, address: &str) -> Result<BTreeSet<String>> {
+    let line = format!("arping -c 2 -w 3 -I eth0 {address}");
+    // Nobody answering is an answer.
+    let output = from.attempt(Program::line(&line))?;
+    let macs = output.stdout.lines().filter(|line| line.starts_with("Unicast reply"));
+    let macs = macs.filter_map(|line| line.split(['[', ']']).nth(1));
+    Ok(macs.map(str::to_lowercase).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_of_services_and_destinations() {
+        let text = "\
+IP Virtual Server version 1.2.1 (size=4096)
+Prot LocalAddress:Port               Conns   InPkts  OutPkts  InBytes OutBytes
+  -> RemoteAddress:Port
+TCP  192.168.56.100:80                  20      120        0     8000        0
+  -> 192.168.56.31:80                   10       60        0     4000        0
+";
+        let all = parse_counters(text).expect("counters");
+        assert_eq!(all["TCP 192.168.56.100:80"].connections, 20);
+        assert_eq!(all["TCP 192.168.56.100:80 -> 192.168.56.31:80"].bytes_in, 4000);
+    }
+}

@@ -1,0 +1,245 @@
+//! Real servers and real clients: nginx and curl, socat for UDP.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::guest_process::GuestProcess;
+use crate::process::Signal;
+use crate::program::Program;
+use crate::topology::Host;
+
+/// How long a client waits for one answer: longer than any repair should take.
+const PATIENCE_SECONDS: u32 = 6;
+const READY: Duration = Duration::from_secs(20);
+
+/// Starts nginx on a real server; it answers its host's name to every request, on these ports.
+///
+/// # Errors
+/// When it does not start.
+pub fn nginx(host: &Host, ports: &[u16]) -> Result<GuestProcess> {
+    let name = &host.name;
+    let folder = format!("/run/nginx-{name}");
+    let listen: String =
+        ports.iter().map(|port| format!("listen {port}; listen [::]:{port};\n")).collect();
+    let configuration = format!(
+        "worker_processes 1; pid {folder}/pid; error_log stderr notice;
+        events {{ worker_connections 512; }}
+        http {{
+            access_log off; keepalive_timeout 0; default_type text/plain;
+            client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
+            fastcgi_temp_path {folder}/fastcgi; uwsgi_temp_path {folder}/uwsgi;
+            scgi_temp_path {folder}/scgi;
+            add_header X-Server {name}; add_header X-Client $remote_addr;
+            server {{ {listen} location / {{ return 200 \"{name}\\n\"; }} }}
+        }}"
+    );
+    let file = format!("{folder}/nginx.conf");
+    host.guest().write(&file, 0o644, configuration.as_bytes())?;
+    let line = format!("nginx -p {folder} -c {file} -g daemon@off;");
+    let words = line.split(' ').map(|word| word.replace('@', " "));
+    let process = host.start(Program::new(words), "nginx", false)?;
+    process.wait_for("start worker process ", READY)?;
+    Ok(process)
+}
+
+/// What a number of requests came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answers {
+    /// How often each server answered.
+    pub by_server: BTreeMap<String, usize>,
+    /// The requests without an answer.
+    pub failed: Vec<Failure>,
+    /// The slowest answer, in milliseconds.
+    pub slowest_milliseconds: u64,
+}
+
+/// A request without an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// When it was given up, by the guest's clock; zero where nobody looked at the clock.
+    pub clock_milliseconds: u64,
+    /// What curl said.
+    pub reason: String,
+}
+
+impl Answers {
+    /// How many requests there were.
+    #[must_use]
+    pub fn total(&self) -> usize {
+        self.by_server.values().sum::<usize>() + self.failed.len()
+    }
+
+    /// How many of them a server answered.
+    #[must_use]
+    pub fn of(&self, server: &str) -> usize {
+        self.by_server.get(server).copied().unwrap_or_default()
+    }
+
+    /// That every request was answered.
+    ///
+    /// # Errors
+    /// When one was not, or there was none at all.
+    pub fn expect_all(&self) -> Result<()> {
+        if self.failed.is_empty() && self.total() > 0 {
+            return Ok(());
+        }
+        anyhow::bail!("requests failed: {self}")
+    }
+
+    /// From the lines that `FORMAT` makes; `stamped` ones begin with the clock.
+    fn parse(text: &str, stamped: bool) -> Self {
+        let mut answers = Self::default();
+        for line in text.lines() {
+            let (clock, line) = match stamped.then(|| line.split_once(' ')).flatten() {
+                Some((clock, rest)) => (clock.parse().unwrap_or_default(), rest),
+                None => (0, line),
+            };
+            let Some(line) = line.strip_prefix("= ") else { continue };
+            let mut words = line.splitn(4, ' ');
+            let mut word = || words.next().unwrap_or_default();
+            let (status, server, time, error) = (word(), word(), word(), word());
+            if status == "200" {
+                *answers.by_server.entry(server.to_owned()).or_default() += 1;
+                let slow = answers.slowest_milliseconds.max(milliseconds(time));
+                answers.slowest_milliseconds = slow;
+            } else {
+                let reason = format!("{error} (status {status}, after {time} s)");
+                answers.failed.push(Failure { clock_milliseconds: clock, reason });
+            }
+        }
+        answers
+    }
+}
+
+/// `0.012345` seconds.
+fn milliseconds(seconds: &str) -> u64 {
+    let (whole, part) = seconds.split_once('.').unwrap_or((seconds, "0"));
+    let part = format!("{part:0<3}");
+    let number = |text: &str| text.parse::<u64>().unwrap_or_default();
+    number(whole) * 1000 + number(part.get(..3).unwrap_or_default())
+}
+
+impl fmt::Display for Answers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let servers: Vec<_> =
+            self.by_server.iter().map(|(server, number)| format!("{server} {number}")).collect();
+        let slowest = self.slowest_milliseconds;
+        write!(f, "{}; {} failed; slowest {slowest} ms", servers.join(", "), self.failed.len())?;
+        let failures = self.failed.iter().take(10);
+        failures.into_iter().try_for_each(|failure| {
+            write!(f, "\n  at {} ms: {}", failure.clock_milliseconds, failure.reason)
+        })
+    }
+}
+
+/// One line for each request on standard error, which curl does not buffer. The name of an
+/// empty header is nothing, so a failed request still has all its columns.
+const FORMAT: &str = "%{stderr}= %{http_code} %header{x-server} %{time_total} %{errormsg}\\n";
+
+fn curl(url: &str, more: &[&str]) -> Program {
+    let patience = PATIENCE_SECONDS.to_string();
+    // No keep-alive: a new connection for each, which is what the scheduler sees.
+    let fixed = [
+        "curl", "--silent", "--output", "/dev/null", "--max-time", &patience, "-H",
+        "Connection: close", "--write-out", FORMAT,
+    ];
+    Program::new(fixed.into_iter().chain(more.iter().copied()).chain([url]))
+}
+
+/// Makes a number of requests, one after the other, each by a new connection.
+///
+/// # Errors
+/// When curl cannot run.
+pub fn requests(client: &Host, url: &str, number: u32) -> Result<Answers> {
+    let limit = Duration::from_secs(30) + Duration::from_secs((number * PATIENCE_SECONDS).into());
+    let program = curl(&format!("{url}/?[1-{number}]"), &[]).timeout(limit);
+    // curl ends with the error of its last request; the lines tell more.
+    Ok(Answers::parse(&client.attempt(program)?.stderr, false))
+}
+
+/// A client that makes requests all the time; it ends when dropped.
+#[derive(Debug)]
+pub struct RunningClient {
+    process: GuestProcess,
+}
+
+impl RunningClient {
+    /// Starts it with about so many requests a second, each by a new connection.
+    ///
+    /// # Errors
+    /// When curl cannot start.
+    pub fn start(client: &Host, url: &str, per_second: u32) -> Result<Self> {
+        let rate = format!("{per_second}/s");
+        let program = curl(&format!("{url}/?[1-1000000]"), &["--rate", &rate]);
+        let process = client.start(program, "curl", true)?;
+        process.wait_for("= ", READY).context("the running client made no request")?;
+        Ok(Self { process })
+    }
+
+    /// What came of all requests until now.
+    ///
+    /// # Errors
+    /// When the guest does not answer.
+    pub fn answers(&self) -> Result<Answers> {
+        Ok(Answers::parse(&self.process.output()?, true))
+    }
+
+    /// Ends it, and returns what came of all requests.
+    ///
+    /// # Errors
+    /// When the guest does not answer.
+    pub fn stop(self) -> Result<Answers> {
+        self.process.stop(Signal::Terminate)?;
+        self.answers()
+    }
+}
+
+/// Starts a UDP server that answers its host's name *from* `address`: a reply from another one
+/// than the client asked would be nobody's. The address may come later.
+///
+/// # Errors
+/// When socat does not start.
+pub fn udp_server(host: &Host, address: &str, port: u16) -> Result<GuestProcess> {
+    let listen = format!("UDP4-RECVFROM:{port},bind={address},ip-freebind,fork");
+    let answer = format!("SYSTEM:echo {}", host.name);
+    let process = host.start(Program::new(["socat", "-d", "-d", &listen, &answer]), "udp", false)?;
+    process.wait_for("receiving on", READY).or_else(|_| process.wait_for("socat", READY))?;
+    Ok(process)
+}
+
+/// Makes a number of UDP requests, each from a new port.
+///
+/// # Errors
+/// When socat cannot run.
+pub fn udp_requests(client: &Host, address: &str, port: u16, number: u32) -> Result<Answers> {
+    let script = format!(
+        "for i in $(seq {number}); do
+            r=$(echo request | socat -t 2 - UDP4:{address}:{port}) && [ -n \"$r\" ] \\
+                && echo \"= 200 $r 0 \" || echo '= 000  0 no answer'
+        done"
+    );
+    let limit = Duration::from_secs(30 + 3 * u64::from(number));
+    let output = client.program(Program::shell(&script).timeout(limit))?;
+    Ok(Answers::parse(&output.stdout, false))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_curl() {
+        let text = "1234 = 200 rs1 0.012345 \n\
+            1334 = 000  6.001000 Connection timed out after 6001 milliseconds\n\
+            1434 = 200 rs2 1.5 \n";
+        let answers = Answers::parse(text, true);
+        assert_eq!((answers.of("rs1"), answers.of("rs2"), answers.total()), (1, 1, 3));
+        assert_eq!(answers.slowest_milliseconds, 1500);
+        assert_eq!(answers.failed[0].clock_milliseconds, 1334);
+        assert!(answers.failed[0].reason.starts_with("Connection timed out"));
+        assert!(answers.expect_all().is_err());
+    }
+}
