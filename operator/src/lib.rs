@@ -11,7 +11,14 @@
 //! that does not carry the `resourceVersion` it was decided on, a match on "the operator is alone".
 #![forbid(unsafe_code)]
 
+pub mod admin;
+pub mod apply;
+pub mod args;
+pub mod collect;
+pub mod controller;
+pub mod metrics;
 pub mod place;
+pub mod run;
 pub mod snapshot;
 pub mod status;
 pub mod validate;

@@ -1,2 +1,9 @@
-//! Skeleton.
-fn main() {}
+//! `lvs-operator`: see the library.
+
+use clap::Parser;
+use operator::args::Arguments;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    operator::run::run(Arguments::parse()).await
+}

@@ -530,7 +530,7 @@ fn lines(placement: &Placement) -> Vec<String> {
     if placement.metadata.deletion_timestamp.is_some() {
         lines.push(format!("{of} is being deleted"));
     }
-    for part in &placement.spec.director {
+    if let Some(part) = &placement.spec.director {
         for vip in &part.addresses {
             let withdraw = if vip.withdraw { " withdraw" } else { "" };
             lines.push(format!(
@@ -551,7 +551,7 @@ fn lines(placement: &Placement) -> Vec<String> {
             ));
         }
     }
-    for part in &placement.spec.real_server {
+    if let Some(part) = &placement.spec.real_server {
         let guests = part
             .real_servers
             .iter()

@@ -1,0 +1,37 @@
+//! Command line. Every flag has an environment variable of the same name in capitals with the prefix `LVS_`.
+
+use clap::{Parser, ValueEnum};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Turns VirtualServices and RealServers into Placements for the nodes' agents, and tells what became of them.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "lvs-operator", version, max_term_width = 120)]
+pub struct Arguments {
+    /// Kubeconfig file; the pod's service account when absent, then KUBECONFIG.
+    #[arg(long, env = "LVS_KUBECONFIG", value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// The operator's own namespace, which holds the agents' Leases; the pod's when absent, else lvs-system.
+    #[arg(long, env = "LVS_NAMESPACE", value_name = "NAME")]
+    pub namespace: Option<String>,
+    /// Address of /livez, /readyz and /metrics.
+    #[arg(
+        long,
+        env = "LVS_ADMIN_ADDRESS",
+        default_value = "127.0.0.1:8080",
+        value_name = "ADDRESS:PORT"
+    )]
+    pub admin_address: SocketAddr,
+    /// Form of the log on stderr.
+    #[arg(long, env = "LVS_LOG_FORMAT", value_enum, default_value_t = LogFormat::Json)]
+    pub log_format: LogFormat,
+}
+
+/// Form of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// JSON lines.
+    Json,
+    /// For people.
+    Text,
+}

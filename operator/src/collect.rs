@@ -1,0 +1,130 @@
+//! Watches in, [`Snapshot`] out. IO; decides nothing.
+//!
+//! Every object is decoded by itself: one that does not decode is listed with its error, and its neighbours go on. A
+//! restarted watch replaces its kind as a whole, once its list is complete. There is no snapshot before every watch had
+//! its first complete list: an empty store must not be taken for an empty cluster.
+//!
+//! What this program wrote itself comes in through the watch and in no other way. To put a written Placement into the
+//! store at once would show it beside older versions of the others, and the flag rules need one order of versions.
+
+mod store;
+
+pub use store::{Store, Wake};
+
+use crate::metrics::Metrics;
+use crds::{DirectorGroup, Placement, RealServer, VirtualService};
+use futures::stream::{BoxStream, SelectAll, StreamExt};
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{Namespace, Node};
+use kube::api::{ApiResource, DynamicObject};
+use kube::runtime::utils::Backoff;
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, Client, Resource};
+use std::time::Duration;
+
+/// The API server ends a watch after this; a connection that died silently is noticed soon after.
+const WATCH_SECONDS: u32 = 90;
+
+/// The kinds that are watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(missing_docs)]
+pub enum Source {
+    VirtualServices,
+    RealServers,
+    DirectorGroups,
+    Placements,
+    Nodes,
+    Namespaces,
+    Leases,
+}
+
+impl Source {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::VirtualServices,
+        Self::RealServers,
+        Self::DirectorGroups,
+        Self::Placements,
+        Self::Nodes,
+        Self::Namespaces,
+        Self::Leases,
+    ];
+
+    fn api(self, client: Client, namespace: &str) -> (Api<DynamicObject>, ApiResource) {
+        fn resource<K: Resource<DynamicType = ()>>() -> ApiResource {
+            ApiResource::erase::<K>(&())
+        }
+        let resource = match self {
+            Self::VirtualServices => resource::<VirtualService>(),
+            Self::RealServers => resource::<RealServer>(),
+            Self::DirectorGroups => resource::<DirectorGroup>(),
+            Self::Placements => resource::<Placement>(),
+            Self::Nodes => resource::<Node>(),
+            Self::Namespaces => resource::<Namespace>(),
+            Self::Leases => {
+                let resource = resource::<Lease>();
+                return (Api::namespaced_with(client, namespace, &resource), resource);
+            }
+        };
+        (Api::all_with(client, &resource), resource)
+    }
+}
+
+/// What one watch says.
+#[derive(Debug)]
+pub struct Update {
+    /// Which watch.
+    pub source: Source,
+    /// What it says.
+    pub event: watcher::Event<DynamicObject>,
+}
+
+/// All watches as one stream. It never ends, and yields no errors: each watch starts again by itself.
+pub fn watch(client: &Client, namespace: &str, metrics: &Metrics) -> SelectAll<BoxStream<'static, Update>> {
+    let streams = Source::ALL.map(|source| {
+        let (api, resource) = source.api(client.clone(), namespace);
+        let config = watcher::Config::default().timeout(WATCH_SECONDS);
+        let metrics = metrics.clone();
+        let updates = watcher::watcher(api, config)
+            .backoff(WatchBackoff::default())
+            .modify(|object| {
+                object.metadata.managed_fields = None;
+            });
+        let kept = updates.filter_map(move |update| {
+            let kept = match update {
+                Ok(event) => Some(Update { source, event }),
+                Err(error) => {
+                    tracing::warn!(kind = resource.plural, %error, "a watch failed; it starts again");
+                    metrics.watch_failed(source);
+                    None
+                }
+            };
+            std::future::ready(kept)
+        });
+        kept.boxed()
+    });
+    futures::stream::select_all(streams)
+}
+
+/// Waits 0.1 s, then twice as long each time up to 5 s; a success starts anew. kube's own goes up to 30 s, by which a
+/// short outage of the API server would be followed by a longer one of ours.
+#[derive(Debug, Default)]
+struct WatchBackoff {
+    failures: u32,
+}
+
+impl Iterator for WatchBackoff {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let wait = Duration::from_millis(100) * 2u32.saturating_pow(self.failures.min(6));
+        self.failures = self.failures.saturating_add(1);
+        Some(wait.min(Duration::from_secs(5)))
+    }
+}
+
+impl Backoff for WatchBackoff {
+    fn reset(&mut self) {
+        self.failures = 0;
+    }
+}
