@@ -21,6 +21,6 @@ pub mod pass;
 pub mod placements;
 pub mod plan;
 pub mod report;
-// pub mod run; (waits for kernel::linux)
+pub mod run;
 pub mod state;
 pub mod view;

@@ -41,7 +41,7 @@ pub async fn run(paths: Paths, options: Run) -> Result<()> {
         .with_context(|| format!("the ledger in {} cannot be opened", paths.run_dir.display()))?;
     let kernel = Linux::open(LinuxOptions {
         proc_sys_net: paths.proc_sys_net.clone(),
-    })?;
+    });
     let (metrics, readiness) = (Metrics::default(), Readiness::default());
     let (wake, inbox) = channel();
     let (say, said) = unbounded_channel();
@@ -120,7 +120,7 @@ pub fn cleanup(paths: &Paths, make: Make) -> Result<()> {
     let (journal, ledger) = JournalFile::open(&paths.run_dir, &boot_id)?;
     let kernel = Linux::open(LinuxOptions {
         proc_sys_net: paths.proc_sys_net.clone(),
-    })?;
+    });
     let mut node = Node::new(kernel, journal, ledger, boot_id);
     #[expect(clippy::disallowed_methods, reason = "a shell")]
     let outcome = node.pass(&nothing, jiff::Timestamp::now())?;
@@ -149,7 +149,7 @@ fn reader(paths: &Paths) -> Result<Node<Linux, NoJournal>> {
     let ledger = Ledger::peek(&paths.run_dir, &boot_id)?;
     let kernel = Linux::open(LinuxOptions {
         proc_sys_net: paths.proc_sys_net.clone(),
-    })?;
+    });
     Ok(Node::new(kernel, NoJournal, ledger, boot_id))
 }
 
