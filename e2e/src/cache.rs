@@ -15,11 +15,7 @@ use crate::{progress, settings};
 ///
 /// # Errors
 /// Those of `make`, or of the file system.
-pub fn folder(
-    name: &str,
-    recipe: &str,
-    make: impl FnOnce(&Path) -> Result<()>,
-) -> Result<PathBuf> {
+pub fn folder(name: &str, recipe: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
     let root = settings::cache();
     let folder = root.join(format!("{name}-{}", key(recipe)));
     if folder.exists() {
@@ -27,7 +23,8 @@ pub fn folder(
     }
     fs::create_dir_all(&root).with_context(|| format!("cannot make {}", root.display()))?;
     let lock = File::create(root.join(format!("{name}.lock")))?;
-    lock.lock().with_context(|| format!("cannot lock the cache of {name}"))?;
+    lock.lock()
+        .with_context(|| format!("cannot lock the cache of {name}"))?;
     if folder.exists() {
         return Ok(folder);
     }

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyPair, KeyUsagePurpose, SanType,
 };
 
 /// Where servers are reached: by the host, by the guest, and by the name inside a cluster.
@@ -67,12 +67,7 @@ fn name(user: &str, group: Option<&str>) -> DistinguishedName {
     name
 }
 
-fn issue(
-    ca: &CertifiedIssuer<'_, KeyPair>,
-    params: CertificateParams,
-    folder: &Path,
-    file: &str,
-) -> Result<()> {
+fn issue(ca: &CertifiedIssuer<'_, KeyPair>, params: CertificateParams, folder: &Path, file: &str) -> Result<()> {
     let key = KeyPair::generate()?;
     let certificate = params.signed_by(&key, ca)?;
     fs::write(folder.join(format!("{file}.crt")), certificate.pem())?;

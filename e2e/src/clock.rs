@@ -16,18 +16,16 @@ pub fn now() -> Instant {
 #[expect(clippy::disallowed_methods, reason = "run folders are named by when they were made")]
 #[must_use]
 pub fn unix_seconds() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
 }
 
 /// Asks again until there is an answer, and says how long that took.
 ///
 /// # Errors
 /// When there is none in time: the last reason that `ask` gave, or its last error.
-pub fn until<T>(
-    what: &str,
-    limit: Duration,
-    mut ask: impl FnMut() -> Result<Option<T>>,
-) -> Result<(T, Duration)> {
+pub fn until<T>(what: &str, limit: Duration, mut ask: impl FnMut() -> Result<Option<T>>) -> Result<(T, Duration)> {
     let begin = now();
     loop {
         let answer = ask();

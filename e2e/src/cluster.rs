@@ -20,7 +20,10 @@ impl ControlPlane {
     /// # Errors
     /// When anything in them is refused.
     pub fn apply(&self, manifests: &str) -> Result<String> {
-        self.kubectl(&["apply", "--server-side", "--force-conflicts", "-f", "-"], Some(manifests))
+        self.kubectl(
+            &["apply", "--server-side", "--force-conflicts", "-f", "-"],
+            Some(manifests),
+        )
     }
 
     /// Applies manifests that must be refused; returns what kubectl says about it.
@@ -110,8 +113,10 @@ impl ControlPlane {
     /// # Errors
     /// When it is refused.
     pub fn add_node(&self, name: &str, address: &str, labels: &[(&str, &str)]) -> Result<()> {
-        let labels: serde_json::Map<_, _> =
-            labels.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
+        let labels: serde_json::Map<_, _> = labels
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), json!(value)))
+            .collect();
         let mut node = json!({
             "apiVersion": "v1", "kind": "Node",
             "metadata": {"name": name, "labels": labels},
@@ -130,7 +135,8 @@ impl ControlPlane {
             }],
         });
         let status = ["apply", "--server-side", "--force-conflicts", "--subresource=status"];
-        self.kubectl(&[&status[..], &["-f", "-"]].concat(), Some(&node.to_string())).map(drop)
+        self.kubectl(&[&status[..], &["-f", "-"]].concat(), Some(&node.to_string()))
+            .map(drop)
     }
 
     /// A token of the agents' account that names a node, as a kubelet gives it to a pod there.
@@ -163,9 +169,15 @@ impl ControlPlane {
     /// # Errors
     /// When something stays.
     pub fn clear(&self, namespace: &str) -> Result<()> {
-        self.kubectl(&["delete", "namespace", namespace, "--wait=false", "--ignore-not-found"], None)?;
+        self.kubectl(
+            &["delete", "namespace", namespace, "--wait=false", "--ignore-not-found"],
+            None,
+        )?;
         self.kubectl(&["delete", "nodes", "--all", "--wait=false"], None)?;
-        if self.kubectl(&["get", "crd", "placements.lvs-operator.io"], None).is_err() {
+        if self
+            .kubectl(&["get", "crd", "placements.lvs-operator.io"], None)
+            .is_err()
+        {
             return Ok(());
         }
         self.kubectl(&["delete", "leases,events", "--all", "-n", SYSTEM], None)?;
@@ -179,9 +191,12 @@ impl ControlPlane {
             // It may go by itself meanwhile; whether all is gone is asked below.
             drop(self.kubectl(&["patch", &namespace, &name, "--type=merge", "-p", FINISHED], None));
         }
-        self.wait_for("all objects are gone", Duration::from_secs(20), &[KINDS, "-A"], |list| {
-            list["items"].as_array().is_none_or(Vec::is_empty)
-        })?;
+        self.wait_for(
+            "all objects are gone",
+            Duration::from_secs(20),
+            &[KINDS, "-A"],
+            |list| list["items"].as_array().is_none_or(Vec::is_empty),
+        )?;
         Ok(())
     }
 }
@@ -191,5 +206,8 @@ const FINISHED: &str = r#"{"metadata":{"finalizers":null}}"#;
 /// A condition of an object, by its type.
 #[must_use]
 pub fn condition_of<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
-    object["status"]["conditions"].as_array()?.iter().find(|condition| condition["type"] == kind)
+    object["status"]["conditions"]
+        .as_array()?
+        .iter()
+        .find(|condition| condition["type"] == kind)
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
+use crate::kubeconfig::kubeconfig;
 use crate::process::{HostProcess, Signal, free_port};
 use crate::{certificates, clock, guest, progress, tools};
 
@@ -204,7 +205,10 @@ impl ControlPlane {
     }
 
     fn signal_api_server(&self, signal: Signal) -> Result<()> {
-        lock(&self.api_server).as_ref().context("the API server does not run")?.signal(signal)
+        lock(&self.api_server)
+            .as_ref()
+            .context("the API server does not run")?
+            .signal(signal)
     }
 
     /// Runs kubectl as administrator and returns what it printed; must succeed.
@@ -216,19 +220,18 @@ impl ControlPlane {
         if output.status.success() {
             return Ok(tools::text(&output.stdout));
         }
-        bail!("kubectl {}: {}", arguments.join(" "), tools::text(&output.stderr).trim())
+        bail!(
+            "kubectl {}: {}",
+            arguments.join(" "),
+            tools::text(&output.stderr).trim()
+        )
     }
 
     /// Runs kubectl with any kubeconfig; one that fails is an answer like any other.
     ///
     /// # Errors
     /// When it cannot be run.
-    pub fn kubectl_as(
-        &self,
-        kubeconfig: &Path,
-        arguments: &[&str],
-        input: Input<'_>,
-    ) -> Result<std::process::Output> {
+    pub fn kubectl_as(&self, kubeconfig: &Path, arguments: &[&str], input: Input<'_>) -> Result<std::process::Output> {
         let mut command = Command::new(self.programs.join("kubectl"));
         command.arg("--kubeconfig").arg(kubeconfig).args(arguments);
         // Its discovery cache must not outlive this control plane: the CRDs of another are others.
@@ -282,47 +285,4 @@ fn ended(process: Option<&HostProcess>) -> Result<Option<String>> {
 
 fn lock(process: &Mutex<Option<HostProcess>>) -> MutexGuard<'_, Option<HostProcess>> {
     process.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// JSON is YAML, too.
-fn kubeconfig(server: &str, ca: &str, user: &serde_json::Value) -> String {
-    serde_json::json!({
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": "lab",
-        "clusters": [{"name": "lab", "cluster": {
-            "server": server,
-            "certificate-authority-data": base64(ca.as_bytes()),
-        }}],
-        "users": [{"name": "lab", "user": user}],
-        "contexts": [{"name": "lab", "context": {"cluster": "lab", "user": "lab"}}],
-    })
-    .to_string()
-}
-
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for chunk in bytes.chunks(3) {
-        let three = [0, 1, 2].map(|at| u32::from(chunk.get(at).copied().unwrap_or_default()));
-        let number = three[0] << 16 | three[1] << 8 | three[2];
-        for (at, shift) in [18, 12, 6, 0].into_iter().enumerate() {
-            let digit = DIGITS[(number >> shift & 63) as usize];
-            text.push(if at <= chunk.len() { char::from(digit) } else { '=' });
-        }
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::base64;
-
-    #[test]
-    fn base64_pads() {
-        assert_eq!(base64(b""), "");
-        assert_eq!(base64(b"M"), "TQ==");
-        assert_eq!(base64(b"Ma"), "TWE=");
-        assert_eq!(base64(b"Man!"), "TWFuIQ==");
-    }
 }

@@ -30,7 +30,9 @@ pub fn gather(folder: &Path, guest: &Guest, control_plane: &ControlPlane, why: &
         ("programs on this machine", host_logs(folder, control_plane.folder())),
         ("objects", objects(folder, control_plane)),
     ];
-    let failed = results.into_iter().filter_map(|(what, result)| Some((what, result.err()?)));
+    let failed = results
+        .into_iter()
+        .filter_map(|(what, result)| Some((what, result.err()?)));
     let missing: String = failed.map(|(what, error)| format!("\n{what}: {error:#}")).collect();
     let text = format!("{why}\n\nnot gathered:{missing}\n");
     if let Err(error) = fs::write(folder.join("why.txt"), text) {
@@ -72,10 +74,12 @@ fn objects(folder: &Path, control_plane: &ControlPlane) -> Result<()> {
         let all = [&all[..], more].concat();
         control_plane.kubectl_as(&control_plane.kubeconfig(), &all, None)
     };
-    let both = |output: &std::process::Output| {
-        format!("{}{}", tools::text(&output.stdout), tools::text(&output.stderr))
-    };
-    fs::write(folder.join("objects.yaml"), both(&get(KINDS, &["--show-managed-fields"])?))?;
+    let both =
+        |output: &std::process::Output| format!("{}{}", tools::text(&output.stdout), tools::text(&output.stderr));
+    fs::write(
+        folder.join("objects.yaml"),
+        both(&get(KINDS, &["--show-managed-fields"])?),
+    )?;
     fs::write(folder.join("around.yaml"), both(&get("nodes,namespaces,leases", &[])?))?;
     let events = ["get", "events.events.k8s.io", "-A", "--request-timeout=10s"];
     let events = control_plane.kubectl_as(&control_plane.kubeconfig(), &events, None)?;

@@ -38,7 +38,7 @@ pub fn helm() -> Result<PathBuf> {
 
 fn recipe(module: &str, ldflags: &str) -> Result<String> {
     let folder = settings::checkout().join("e2e").join(module);
-    let read = |name| fs::read_to_string(folder.join(name)).with_context(|| format!("{name}"));
+    let read = |name: &str| fs::read_to_string(folder.join(name)).with_context(|| name.to_owned());
     Ok(format!("{}{}{ldflags}", read("go.mod")?, read("go.sum")?))
 }
 
@@ -46,7 +46,9 @@ fn build(module: &str, ldflags: &str, to: &Path, packages: &[String]) -> Result<
     // A trailing slash tells go that this is a folder, also for a single program.
     let to = if to.is_dir() { to.join("") } else { to.to_owned() };
     let mut go = tools::go(module)?;
-    go.args(["build", "-trimpath", "-ldflags", ldflags, "-o"]).arg(to).args(packages);
+    go.args(["build", "-trimpath", "-ldflags", ldflags, "-o"])
+        .arg(to)
+        .args(packages);
     tools::run(&mut go)?;
     Ok(())
 }

@@ -4,109 +4,24 @@ use std::fs;
 use std::io::BufReader;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 
+use crate::accelerator::{Accelerator, drive, machine};
 use crate::process::{HostProcess, Signal, free_port};
 use crate::program::{Output, Program};
 use crate::protocol::{self, Launch, Reply, Request};
 use crate::root_image::{self, RootImage};
-use crate::{cache, clock, progress, settings, tools};
+use crate::{clock, progress, tools};
 
 const READY: &str = "lab-init: ready";
-const PROBED: &str = "lab-boot: reached";
 /// What a kernel says when it is over. The API of a guest that died only stops answering.
 const FATAL: &[&str] = &["Kernel panic", "double fault", "lab-init: the server ended"];
 const BOOT_LIMIT: Duration = Duration::from_secs(150);
-const PROBE_LIMIT: Duration = Duration::from_secs(12);
 
 /// The address under which the guest sees the loopback device of this machine.
 pub const HOST: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
-
-/// How the guest's processor is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Accelerator {
-    /// By this machine's own.
-    Kvm,
-    /// By emulation: some 18 times slower, but works everywhere.
-    Tcg,
-}
-
-impl Accelerator {
-    fn arguments(self) -> [&'static str; 4] {
-        match self {
-            Self::Kvm => ["-accel", "kvm", "-cpu", "host"],
-            // Without la57 and cx16, QEMU 7.2 ends in a double fault now and then.
-            Self::Tcg => ["-accel", "tcg,thread=multi", "-cpu", "max,la57=off,cx16=off"],
-        }
-    }
-
-    /// The one that works here: found by booting once, remembered for this QEMU and image.
-    ///
-    /// # Errors
-    /// When the answer cannot be kept.
-    pub fn of_this_machine(image: &RootImage) -> Result<Self> {
-        let forced = settings::text(settings::ACCELERATOR);
-        let answer = match forced {
-            Some(forced) => forced,
-            None => {
-                let qemu = tools::run(qemu().arg("--version"))?;
-                let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-                let recipe = format!("{}{}{release}", image.key, tools::text(&qemu.stdout));
-                let folder = cache::folder("accelerator", &recipe, |folder| {
-                    let works = Path::new("/dev/kvm").exists() && boots_with_kvm(image, folder);
-                    fs::write(folder.join("answer"), if works { "kvm" } else { "tcg" })?;
-                    Ok(())
-                })?;
-                fs::read_to_string(folder.join("answer"))?
-            }
-        };
-        match answer.trim() {
-            "kvm" => Ok(Self::Kvm),
-            "tcg" => Ok(Self::Tcg),
-            other => bail!("{} is kvm or tcg, not {other}", settings::ACCELERATOR),
-        }
-    }
-}
-
-fn qemu() -> Command {
-    Command::new(tools::find("qemu-system-x86_64").unwrap_or_else(|| "qemu-system-x86_64".into()))
-}
-
-fn machine(image: &RootImage, accelerator: Accelerator, console: &Path, append: &str) -> Command {
-    let mut qemu = qemu();
-    qemu.args(accelerator.arguments()).args(["-smp", "2", "-m", "3072"]);
-    qemu.args(["-display", "none", "-no-reboot", "-nodefaults", "-no-user-config"]);
-    qemu.arg("-serial").arg(format!("file:{}", console.display()));
-    qemu.arg("-kernel").arg(&image.kernel).arg("-initrd").arg(&image.initrd);
-    let line = "console=ttyS0 quiet root=/dev/vda rw init=/lab-boot net.ifnames=0 panic=1";
-    qemu.arg("-append").arg(format!("{line} {append}"));
-    qemu.arg("-drive").arg(drive(&image.disk));
-    qemu
-}
-
-fn drive(disk: &Path) -> String {
-    format!("file={},if=virtio,format=raw,snapshot=on", disk.display())
-}
-
-fn boots_with_kvm(image: &RootImage, folder: &Path) -> bool {
-    let console = folder.join("probe-console.log");
-    let command = machine(image, Accelerator::Kvm, &console, "lab.probe");
-    let Ok(process) = HostProcess::start("qemu", command, &folder.join("probe.log")) else {
-        return false;
-    };
-    let reached = clock::until("the kernel started", PROBE_LIMIT, || {
-        let said = fs::read(&console).unwrap_or_default();
-        let reached = tools::text(&said).contains(PROBED);
-        let ended = process.ended()?.is_some();
-        Ok((reached || ended).then_some(reached))
-    });
-    // A processor that hangs does not act on anything milder.
-    drop(process.stop(Signal::Kill, PROBE_LIMIT));
-    reached.is_ok_and(|(reached, _)| reached)
-}
 
 /// A running guest; powered off when dropped.
 #[derive(Debug)]
@@ -133,12 +48,7 @@ impl Guest {
         })
     }
 
-    fn boot_once(
-        image: &RootImage,
-        accelerator: Accelerator,
-        folder: &Path,
-        second: &Path,
-    ) -> Result<Self> {
+    fn boot_once(image: &RootImage, accelerator: Accelerator, folder: &Path, second: &Path) -> Result<Self> {
         let console = folder.join("console.log");
         if console.exists() {
             fs::rename(&console, folder.join("console-before.log"))?;
@@ -206,9 +116,7 @@ impl Guest {
         }
         match self.process.ended() {
             Ok(None) => None,
-            Ok(Some(status)) => {
-                Some(anyhow!("QEMU ended: {status}\n{}", self.process.last_words()))
-            }
+            Ok(Some(status)) => Some(anyhow!("QEMU ended: {status}\n{}", self.process.last_words())),
             Err(error) => Some(error),
         }
     }
@@ -220,7 +128,10 @@ impl Guest {
     pub fn attempt(&self, program: &Program) -> Result<Output> {
         let launch = program.launch.clone();
         let limit = program.timeout;
-        let request = Request::Run { launch, timeout_milliseconds: milliseconds(limit) };
+        let request = Request::Run {
+            launch,
+            timeout_milliseconds: milliseconds(limit),
+        };
         let (reply, payload) = self.request(&request, &program.input, limit)?;
         let (stdout, stderr) = payload.split_at(reply.stdout_bytes.min(payload.len()));
         Ok(Output {
@@ -245,7 +156,11 @@ impl Guest {
     /// # Errors
     /// When it cannot start.
     pub fn spawn(&self, launch: &Launch, log: &str, stamped: bool) -> Result<u32> {
-        let request = Request::Spawn { launch: launch.clone(), log: log.to_owned(), stamped };
+        let request = Request::Spawn {
+            launch: launch.clone(),
+            log: log.to_owned(),
+            stamped,
+        };
         Ok(self.short(&request, &[])?.0.pid)
     }
 
@@ -254,7 +169,15 @@ impl Guest {
     /// # Errors
     /// When it has ended or was not started by `spawn`.
     pub fn signal(&self, pid: u32, signal: Signal, group: bool) -> Result<()> {
-        self.short(&Request::Signal { pid, signal: signal.number(), group }, &[]).map(drop)
+        self.short(
+            &Request::Signal {
+                pid,
+                signal: signal.number(),
+                group,
+            },
+            &[],
+        )
+        .map(drop)
     }
 
     /// Waits for the end of what `spawn` started: its exit code, or none when it still runs.
@@ -262,7 +185,10 @@ impl Guest {
     /// # Errors
     /// When it was not started by `spawn`.
     pub fn wait(&self, pid: u32, limit: Duration) -> Result<Option<i32>> {
-        let request = Request::Wait { pid, timeout_milliseconds: milliseconds(limit) };
+        let request = Request::Wait {
+            pid,
+            timeout_milliseconds: milliseconds(limit),
+        };
         Ok(self.request(&request, &[], limit)?.0.status)
     }
 
@@ -271,7 +197,14 @@ impl Guest {
     /// # Errors
     /// When it cannot.
     pub fn write(&self, path: &str, mode: u32, content: &[u8]) -> Result<()> {
-        self.short(&Request::Write { path: path.to_owned(), mode }, content).map(drop)
+        self.short(
+            &Request::Write {
+                path: path.to_owned(),
+                mode,
+            },
+            content,
+        )
+        .map(drop)
     }
 
     /// Reads a file of the guest from `offset` on; one that does not exist is empty.
@@ -279,7 +212,15 @@ impl Guest {
     /// # Errors
     /// When it cannot.
     pub fn read(&self, path: &str, offset: u64) -> Result<Vec<u8>> {
-        Ok(self.short(&Request::Read { path: path.to_owned(), offset }, &[])?.1)
+        Ok(self
+            .short(
+                &Request::Read {
+                    path: path.to_owned(),
+                    offset,
+                },
+                &[],
+            )?
+            .1)
     }
 
     /// The guest's clock, since its boot: that of stamped logs and of every `Output`.
@@ -314,15 +255,10 @@ impl Drop for Guest {
 ///
 /// # Errors
 /// When it is not carried out, or there is no reply for much longer than `limit`.
-pub fn request(
-    port: u16,
-    head: &Request,
-    payload: &[u8],
-    limit: Duration,
-) -> Result<(Reply, Vec<u8>)> {
+pub fn request(port: u16, head: &Request, payload: &[u8], limit: Duration) -> Result<(Reply, Vec<u8>)> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(10))
-        .context("the guest does not accept requests")?;
+    let mut stream =
+        TcpStream::connect_timeout(&address, Duration::from_secs(10)).context("the guest does not accept requests")?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(limit + Duration::from_secs(30)))?;
     protocol::send(&mut stream, head, payload).context("the guest did not take the request")?;

@@ -28,15 +28,14 @@ impl GuestProcess {
     ///
     /// # Errors
     /// When it cannot start.
-    pub fn start(
-        guest: &Arc<Guest>,
-        program: &Program,
-        log: &str,
-        stamped: bool,
-    ) -> Result<Self> {
+    pub fn start(guest: &Arc<Guest>, program: &Program, log: &str, stamped: bool) -> Result<Self> {
         let log = format!("{LOGS}/{log}.log");
         let pid = guest.spawn(&program.launch, &log, stamped)?;
-        Ok(Self { guest: guest.clone(), pid, log })
+        Ok(Self {
+            guest: guest.clone(),
+            pid,
+            log,
+        })
     }
 
     /// All of its output until now.

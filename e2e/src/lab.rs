@@ -34,7 +34,11 @@ impl Lab {
         remove_old(&runs)?;
         let folder = runs.join(format!("{}-{}", clock::unix_seconds(), process::id()));
         fs::create_dir_all(&folder)?;
-        Ok(Self { folder, guest: Mutex::default(), control_plane: Mutex::default() })
+        Ok(Self {
+            folder,
+            guest: Mutex::default(),
+            control_plane: Mutex::default(),
+        })
     }
 
     /// Where everything of this run is.
@@ -112,8 +116,9 @@ impl Lab {
 }
 
 fn remove_old(runs: &Path) -> Result<()> {
-    let mut folders: Vec<_> =
-        fs::read_dir(runs)?.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    let mut folders: Vec<_> = fs::read_dir(runs)?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .collect();
     folders.sort();
     for old in folders.iter().rev().skip(KEPT_RUNS) {
         // The name ends with the process that made it; one that still runs uses its folder.

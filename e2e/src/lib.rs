@@ -5,6 +5,7 @@
 //! tests. Tests run here and reach into the guest through its init. What the product did is read
 //! by other people's tools only.
 
+pub mod accelerator;
 pub mod cache;
 pub mod capture;
 pub mod certificates;
@@ -15,6 +16,7 @@ pub mod evidence;
 pub mod go_tools;
 pub mod guest;
 pub mod guest_process;
+mod kubeconfig;
 pub mod lab;
 pub mod netlink_capture;
 pub mod oracle;

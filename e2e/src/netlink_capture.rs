@@ -8,7 +8,7 @@ use std::fmt;
 
 use anyhow::{Context, Result, bail};
 
-use crate::capture::Capture;
+use crate::capture::{Capture, NLMON};
 use crate::topology::Host;
 
 const NETLINK_ROUTE: u16 = 0;
@@ -29,13 +29,18 @@ const MESSAGE_HEADER: usize = 16;
 /// When tcpdump does not start.
 pub fn start(host: &Host) -> Result<NetlinkCapture<'_>> {
     let family = family_of_ipvs(host)?;
-    Ok(NetlinkCapture { family, capture: Capture::start(host, "nlmon0", "")? })
+    Ok(NetlinkCapture {
+        family,
+        capture: Capture::start(host, NLMON, "")?,
+    })
 }
 
 fn family_of_ipvs(host: &Host) -> Result<u16> {
     let text = host.run("genl ctrl get name IPVS")?;
     let hex = text.split("ID:").nth(1).and_then(|rest| rest.split_whitespace().next());
-    let hex = hex.and_then(|word| word.strip_prefix("0x")).context("genl names no id")?;
+    let hex = hex
+        .and_then(|word| word.strip_prefix("0x"))
+        .context("genl names no id")?;
     u16::from_str_radix(hex, 16).context("an id of genl")
 }
 
@@ -70,13 +75,21 @@ impl Writes {
     /// Those whose name begins so: `ipvs`, `ipvs NEW_`, `route`, `nft`.
     #[must_use]
     pub fn of(&self, begin: &str) -> usize {
-        self.0.iter().filter(|(name, _)| name.starts_with(begin)).map(|(_, number)| number).sum()
+        self.0
+            .iter()
+            .filter(|(name, _)| name.starts_with(begin))
+            .map(|(_, number)| number)
+            .sum()
     }
 }
 
 impl fmt::Display for Writes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let all: Vec<_> = self.0.iter().map(|(name, number)| format!("{name} × {number}")).collect();
+        let all: Vec<_> = self
+            .0
+            .iter()
+            .map(|(name, number)| format!("{name} × {number}"))
+            .collect();
         f.write_str(if all.is_empty() { "no writes" } else { "" })?;
         f.write_str(&all.join(", "))
     }
@@ -91,7 +104,9 @@ fn parse(pcap: &[u8], family: u16) -> Result<Writes> {
     while let Some(length) = u32_at(rest, 8) {
         let end = RECORD_HEADER + usize::try_from(length)?;
         // The last record of a capture that was cut short.
-        let Some(packet) = rest.get(RECORD_HEADER..end) else { break };
+        let Some(packet) = rest.get(RECORD_HEADER..end) else {
+            break;
+        };
         let protocol = packet.get(14..16).map(|b| u16::from_be_bytes([b[0], b[1]]));
         let messages = packet.get(COOKED_HEADER..).unwrap_or_default();
         count(protocol.unwrap_or(u16::MAX), messages, family, &mut writes)?;
@@ -102,9 +117,7 @@ fn parse(pcap: &[u8], family: u16) -> Result<Writes> {
 
 /// Several messages may travel in one packet.
 fn count(protocol: u16, mut rest: &[u8], family: u16, writes: &mut Writes) -> Result<()> {
-    while let (Some(length), Some(kind), Some(flags)) =
-        (u32_at(rest, 0), u16_at(rest, 4), u16_at(rest, 6))
-    {
+    while let (Some(length), Some(kind), Some(flags)) = (u32_at(rest, 0), u16_at(rest, 4), u16_at(rest, 6)) {
         let length = usize::try_from(length)?.max(MESSAGE_HEADER);
         let body = rest.get(MESSAGE_HEADER..length.min(rest.len())).unwrap_or_default();
         if flags & REQUEST != 0
@@ -162,7 +175,9 @@ fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    bytes.get(at..at + 4).map(|b| u32::from_ne_bytes([b[0], b[1], b[2], b[3]]))
+    bytes
+        .get(at..at + 4)
+        .map(|b| u32::from_ne_bytes([b[0], b[1], b[2], b[3]]))
 }
 
 #[cfg(test)]
@@ -180,7 +195,9 @@ mod tests {
     }
 
     fn record(protocol: u16, messages: &[u8]) -> Vec<u8> {
-        let length = u32::try_from(COOKED_HEADER + messages.len()).expect("short").to_ne_bytes();
+        let length = u32::try_from(COOKED_HEADER + messages.len())
+            .expect("short")
+            .to_ne_bytes();
         let mut bytes = [&[0; 8][..], &length, &length, &[0; 14]].concat();
         bytes.extend(protocol.to_be_bytes());
         bytes.extend(messages);
@@ -199,7 +216,10 @@ mod tests {
         pcap.extend(record(NETLINK_ROUTE, &message(20, 0, &[0; 8])));
         pcap.extend(record(NETLINK_ROUTE, &message(22, REQUEST, &[0; 8])));
         let writes = parse(&pcap, 33).expect("a capture");
-        assert_eq!(writes.to_string(), "ipvs NEW_DEST × 1, ipvs SET_DEST × 1, route NEWADDR × 1");
+        assert_eq!(
+            writes.to_string(),
+            "ipvs NEW_DEST × 1, ipvs SET_DEST × 1, route NEWADDR × 1"
+        );
         assert_eq!((writes.total(), writes.of("ipvs")), (3, 2));
     }
 }

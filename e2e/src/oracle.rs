@@ -65,7 +65,13 @@ fn parse_counters(text: &str) -> Result<BTreeMap<String, Counters>> {
         let [connections, packets_in, packets_out, bytes_in, bytes_out] = numbers[..] else {
             anyhow::bail!("not a line of counters: {line}");
         };
-        let counters = Counters { connections, packets_in, packets_out, bytes_in, bytes_out };
+        let counters = Counters {
+            connections,
+            packets_in,
+            packets_out,
+            bytes_in,
+            bytes_out,
+        };
         all.insert(key, counters);
     }
     Ok(all)

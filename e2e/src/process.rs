@@ -60,7 +60,11 @@ impl HostProcess {
         let file = File::options().create(true).append(true).open(log)?;
         command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
         let child = spawn(command).with_context(|| format!("cannot start {name}"))?;
-        Ok(Self { name: name.to_owned(), log: log.to_owned(), child: Mutex::new(child) })
+        Ok(Self {
+            name: name.to_owned(),
+            log: log.to_owned(),
+            child: Mutex::new(child),
+        })
     }
 
     /// The file with its output.
@@ -161,7 +165,10 @@ fn spawn(command: Command) -> io::Result<Child> {
         Mutex::new(sender)
     });
     let (sender, answer) = mpsc::channel();
-    let sent = orders.lock().unwrap_or_else(PoisonError::into_inner).send((command, sender));
+    let sent = orders
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .send((command, sender));
     sent.map_err(|_| io::ErrorKind::BrokenPipe)?;
     answer.recv().map_err(|_| io::ErrorKind::BrokenPipe)?
 }

@@ -42,7 +42,10 @@ pub fn chart() -> PathBuf {
 /// When helm refuses it.
 pub fn render(more: &[&str]) -> Result<String> {
     let mut helm = Command::new(go_tools::helm()?);
-    helm.args(["template", "lvs-operator"]).arg(chart()).args(["--namespace", SYSTEM]).args(more);
+    helm.args(["template", "lvs-operator"])
+        .arg(chart())
+        .args(["--namespace", SYSTEM])
+        .args(more);
     Ok(tools::text(&tools::run(&mut helm)?.stdout))
 }
 
@@ -54,7 +57,9 @@ pub fn install(control_plane: &ControlPlane) -> Result<()> {
     progress::step("installing the chart", || {
         let rendered = render(&[])?;
         let is_workload = |document: &str| {
-            document.lines().any(|line| matches!(line, "kind: Deployment" | "kind: DaemonSet"))
+            document
+                .lines()
+                .any(|line| matches!(line, "kind: Deployment" | "kind: DaemonSet"))
         };
         let documents = rendered.split("\n---").filter(|document| !is_workload(document));
         // CRDs first: the API server may know a kind only some time after it accepted it.
@@ -110,7 +115,11 @@ impl NodeFolders {
     pub fn of(host: &Host) -> Self {
         let run = format!("/run/nodes/{}", host.name);
         let state = format!("/var/lib/nodes/{}", host.name);
-        Self { boot_id: format!("{run}.boot_id"), run, state }
+        Self {
+            boot_id: format!("{run}.boot_id"),
+            run,
+            state,
+        }
     }
 
     /// As on a machine that was just installed.
@@ -128,16 +137,18 @@ impl NodeFolders {
     /// When the guest refuses.
     pub fn boot(&self, host: &Host) -> Result<()> {
         let Self { run, state, boot_id } = self;
-        let script = format!(
-            "rm -rf {run}; mkdir -p -m 755 {run} {state}; cat /proc/sys/kernel/random/uuid > {boot_id}"
-        );
+        let script =
+            format!("rm -rf {run}; mkdir -p -m 755 {run} {state}; cat /proc/sys/kernel/random/uuid > {boot_id}");
         host.guest().run(&Program::shell(&script)).map(drop)
     }
 
     /// What the agent of this node sees: its own folders and boot id in place of the guest's.
     #[must_use]
     pub fn mounts(&self, confined: bool) -> Vec<Mount> {
-        let bind = |from: &str, to: &str| Mount::Bind { from: from.to_owned(), to: to.to_owned() };
+        let bind = |from: &str, to: &str| Mount::Bind {
+            from: from.to_owned(),
+            to: to.to_owned(),
+        };
         let mut mounts = vec![
             bind(&self.run, "/run/lvs-operator"),
             bind(&self.state, "/var/lib/lvs-operator"),
@@ -145,7 +156,9 @@ impl NodeFolders {
         if confined {
             // The writable one first: what is bound from a read-only mount is read-only, too.
             mounts.push(bind("/proc/sys/net", "/host/proc/sys/net"));
-            mounts.push(Mount::ReadOnly { path: "/proc/sys".to_owned() });
+            mounts.push(Mount::ReadOnly {
+                path: "/proc/sys".to_owned(),
+            });
         }
         mounts.push(bind(&self.boot_id, "/proc/sys/kernel/random/boot_id"));
         mounts
@@ -163,15 +176,12 @@ impl Agent {
     ///
     /// # Errors
     /// When the node is not registered or the agent cannot start.
-    pub fn start(
-        control_plane: &ControlPlane,
-        host: &Arc<Host>,
-        options: &AgentOptions,
-    ) -> Result<Self> {
+    pub fn start(control_plane: &ControlPlane, host: &Arc<Host>, options: &AgentOptions) -> Result<Self> {
         let token = control_plane.agent_token(&host.name)?;
         let server = control_plane.url_in_guest();
         let kubeconfig = control_plane.kubeconfig_with_token(&server, &token)?;
-        host.guest().write(&kubeconfig_path(host), 0o600, kubeconfig.as_bytes())?;
+        host.guest()
+            .write(&kubeconfig_path(host), 0o600, kubeconfig.as_bytes())?;
         Self::start_again(host, options)
     }
 
@@ -203,7 +213,11 @@ impl Agent {
 /// The agent's program on a node, with a subcommand or none: `plan`, `cleanup`.
 #[must_use]
 pub fn agent_program(host: &Host, options: &AgentOptions, subcommand: &[&str]) -> Program {
-    let net = if options.confined { "/host/proc/sys/net" } else { "/proc/sys/net" };
+    let net = if options.confined {
+        "/host/proc/sys/net"
+    } else {
+        "/proc/sys/net"
+    };
     let mut argv: Vec<String> = Vec::new();
     if options.confined {
         let kept = "-all,+net_admin,+net_raw";

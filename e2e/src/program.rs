@@ -18,8 +18,15 @@ impl Program {
     /// From its words.
     pub fn new<W: Into<String>>(argv: impl IntoIterator<Item = W>) -> Self {
         let argv = argv.into_iter().map(Into::into).collect();
-        let launch = Launch { argv, ..Launch::default() };
-        Self { launch, input: Vec::new(), timeout: Duration::from_secs(60) }
+        let launch = Launch {
+            argv,
+            ..Launch::default()
+        };
+        Self {
+            launch,
+            input: Vec::new(),
+            timeout: Duration::from_secs(60),
+        }
     }
 
     /// From a line of words between blanks; no quotes.
@@ -96,6 +103,10 @@ impl Output {
         }
         let place = program.launch.netns.as_deref().unwrap_or("the guest");
         let said = format!("{}{}", self.stdout, self.stderr);
-        bail!("in {place}: `{}` ended with {}: {said}", program.launch.argv.join(" "), self.status)
+        bail!(
+            "in {place}: `{}` ended with {}: {said}",
+            program.launch.argv.join(" "),
+            self.status
+        )
     }
 }

@@ -127,7 +127,10 @@ struct Framed<T> {
 /// # Errors
 /// When the other side is gone.
 pub fn send<T: Serialize>(to: &mut impl Write, head: &T, payload: &[u8]) -> io::Result<()> {
-    let framed = Framed { head, payload: payload.len() };
+    let framed = Framed {
+        head,
+        payload: payload.len(),
+    };
     let mut bytes = serde_json::to_vec(&framed)?;
     bytes.push(b'\n');
     bytes.extend_from_slice(payload);

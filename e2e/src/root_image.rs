@@ -11,9 +11,26 @@ use crate::{cache, tools};
 
 const SUITE: &str = "trixie";
 const PACKAGES: &[&str] = &[
-    "conntrack", "curl", "ethtool", "iproute2", "iputils-arping", "iputils-ping", "ipvsadm",
-    "keepalived", "kmod", "libcap2-bin", "linux-image-cloud-amd64", "mount", "ndisc6",
-    "nftables", "nginx-light", "procps", "socat", "strace", "tcpdump", "util-linux",
+    "conntrack",
+    "curl",
+    "ethtool",
+    "iproute2",
+    "iputils-arping",
+    "iputils-ping",
+    "ipvsadm",
+    "keepalived",
+    "kmod",
+    "libcap2-bin",
+    "linux-image-cloud-amd64",
+    "mount",
+    "ndisc6",
+    "nftables",
+    "nginx-light",
+    "procps",
+    "socat",
+    "strace",
+    "tcpdump",
+    "util-linux",
 ];
 
 /// What the kernel starts: init itself comes on a second disk, so that this one stays cached.

@@ -68,7 +68,8 @@ pub fn play(lab: &Lab, name: &str, test: Test) -> Result<()> {
 
 fn text_of(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("?")
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("?")
 }
 
 impl Scene {
@@ -138,7 +139,11 @@ impl Scene {
     /// When the API server refuses it.
     pub fn register(&self, name: &str) -> Result<()> {
         let label = ("lvs-operator.io/director", "true");
-        let labels = if name.starts_with("dir") { vec![label] } else { Vec::new() };
+        let labels = if name.starts_with("dir") {
+            vec![label]
+        } else {
+            Vec::new()
+        };
         self.control_plane.add_node(name, &self.host(name)?.address, &labels)
     }
 
@@ -219,7 +224,11 @@ impl Scene {
     /// When it does not run.
     pub fn signal_agent(&self, name: &str, signal: Signal) -> Result<()> {
         let agents = lock(&self.agents);
-        agents.get(name).with_context(|| format!("no agent on {name}"))?.process().signal(signal)
+        agents
+            .get(name)
+            .with_context(|| format!("no agent on {name}"))?
+            .process()
+            .signal(signal)
     }
 
     /// What an agent has said until now.
@@ -228,7 +237,11 @@ impl Scene {
     /// When it does not run.
     pub fn agent_log(&self, name: &str) -> Result<String> {
         let agents = lock(&self.agents);
-        agents.get(name).with_context(|| format!("no agent on {name}"))?.process().output()
+        agents
+            .get(name)
+            .with_context(|| format!("no agent on {name}"))?
+            .process()
+            .output()
     }
 
     /// Reboots a node: every program on it dies, kernel state and `/run` are gone, its disk
@@ -269,7 +282,16 @@ impl Scene {
 
     /// Clears up; what cannot be cleared is replaced for the next test.
     fn strike(self, lab: &Lab, passed: bool) {
-        let Self { name, namespace, guest, control_plane, agents, operator, kept, topology } = self;
+        let Self {
+            name,
+            namespace,
+            guest,
+            control_plane,
+            agents,
+            operator,
+            kept,
+            topology,
+        } = self;
         drop((agents, operator, kept, topology));
         let leftovers = format!("rm -rf {LOGS} /tmp/captures; [ -z \"$(ls /run/netns)\" ]");
         if let Err(error) = guest.run(&Program::shell(&leftovers)) {
@@ -277,7 +299,11 @@ impl Scene {
             lab.give_up_guest();
         }
         // After a failure anything may be wrong with the objects; a new cluster is six seconds.
-        let cleared = if passed { control_plane.clear(&namespace) } else { Err(anyhow!("failed")) };
+        let cleared = if passed {
+            control_plane.clear(&namespace)
+        } else {
+            Err(anyhow!("failed"))
+        };
         if cleared.is_err() {
             if passed {
                 progress::say(&format!("{name} leaves objects behind: {cleared:?}"));

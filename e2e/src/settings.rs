@@ -41,5 +41,8 @@ pub fn target() -> PathBuf {
 pub fn cache() -> PathBuf {
     let home = || PathBuf::from(env::var_os("HOME").unwrap_or_else(|| "/root".into()));
     let folder = env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    folder.filter(|f| f.is_absolute()).unwrap_or_else(|| home().join(".cache")).join("lvs-operator")
+    folder
+        .filter(|f| f.is_absolute())
+        .unwrap_or_else(|| home().join(".cache"))
+        .join("lvs-operator")
 }

@@ -18,13 +18,28 @@ const SECTIONS: &[(&str, &str)] = &[
     ("rule", "ip -j -4 rule; ip -j -6 rule"),
     ("proxy", "ip -j -4 neigh show proxy; ip -j -6 neigh show proxy"),
     ("nft", "nft -j list ruleset"),
-    ("sysctl", "sysctl -a -r '^net[.](ipv4[.](ip_forward$|conf[.]|vs[.])|ipv6[.]conf[.])' 2>/dev/null"),
+    (
+        "sysctl",
+        "sysctl -a -r '^net[.](ipv4[.](ip_forward$|conf[.]|vs[.])|ipv6[.]conf[.])' 2>/dev/null",
+    ),
 ];
 const MARK: &str = "=====";
 /// Numbers that the kernel gives, times that pass, counters that run.
 const VOLATILE: &[&str] = &[
-    "ifindex", "link_index", "link_netnsid", "valid_life_time", "preferred_life_time", "handle",
-    "expires", "packets", "bytes", "metainfo", "age", "hello_timer", "tcn_timer", "gc_timer",
+    "ifindex",
+    "link_index",
+    "link_netnsid",
+    "valid_life_time",
+    "preferred_life_time",
+    "handle",
+    "expires",
+    "packets",
+    "bytes",
+    "metainfo",
+    "age",
+    "hello_timer",
+    "tcn_timer",
+    "gc_timer",
     "topology_change_timer",
 ];
 
@@ -38,9 +53,9 @@ impl Snapshot {
     /// # Errors
     /// When a tool fails.
     pub fn of(host: &Host) -> Result<Self> {
-        let commands = SECTIONS.iter().map(|(name, command)| {
-            format!("echo '{MARK} {name}'; {{ {command}; }} || exit 1\n")
-        });
+        let commands = SECTIONS
+            .iter()
+            .map(|(name, command)| format!("echo '{MARK} {name}'; {{ {command}; }} || exit 1\n"));
         let output = host.program(Program::shell(&commands.collect::<String>()))?;
         Self::parse(&output.stdout).with_context(|| format!("the snapshot of {}", host.name))
     }
@@ -161,7 +176,9 @@ net.ipv4.ip_forward = 0
     #[test]
     fn numbers_that_run_do_not_count() {
         let one = Snapshot::parse(ONE).expect("first");
-        let other = ONE.replace("\"handle\":3", "\"handle\":4").replace("\":1,\"", "\":9,\"");
+        let other = ONE
+            .replace("\"handle\":3", "\"handle\":4")
+            .replace("\":1,\"", "\":9,\"");
         let other = Snapshot::parse(&other.replace("4294967295", "30")).expect("second");
         assert!(one.diff(&other).is_empty(), "{}", one.diff(&other));
     }

@@ -38,11 +38,17 @@ pub fn ensure() -> Result<()> {
 }
 
 fn missing() -> Vec<&'static str> {
-    PACKAGES.iter().filter(|(program, _)| find(program).is_none()).map(|(_, p)| *p).collect()
+    PACKAGES
+        .iter()
+        .filter(|(program, _)| find(program).is_none())
+        .map(|(_, p)| *p)
+        .collect()
 }
 
 fn apt(arguments: &[&str]) -> Result<()> {
-    run(Command::new("apt-get").args(arguments).env("DEBIAN_FRONTEND", "noninteractive"))?;
+    run(Command::new("apt-get")
+        .args(arguments)
+        .env("DEBIAN_FRONTEND", "noninteractive"))?;
     Ok(())
 }
 
@@ -51,7 +57,10 @@ fn apt(arguments: &[&str]) -> Result<()> {
 pub fn find(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let sbin = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
-    env::split_paths(&path).chain(sbin).map(|folder| folder.join(program)).find(|p| p.exists())
+    env::split_paths(&path)
+        .chain(sbin)
+        .map(|folder| folder.join(program))
+        .find(|p| p.exists())
 }
 
 /// Whether we may install packages and make files of other owners.
@@ -68,11 +77,16 @@ pub fn is_root() -> bool {
 /// When there is no Go.
 pub fn go(module: &str) -> Result<Command> {
     let go = find("go").or_else(|| Some(PathBuf::from("/usr/local/go/bin/go")));
-    let go = go.filter(|go| go.exists()).context("the lab needs Go 1.26 or later in the PATH")?;
+    let go = go
+        .filter(|go| go.exists())
+        .context("the lab needs Go 1.26 or later in the PATH")?;
     let mut command = Command::new(go);
     command.current_dir(settings::checkout().join("e2e").join(module));
     // A checkout's state must not change what the tools are called or whether they build.
-    command.env("GOFLAGS", "-buildvcs=false").env("GOWORK", "off").env("CGO_ENABLED", "0");
+    command
+        .env("GOFLAGS", "-buildvcs=false")
+        .env("GOWORK", "off")
+        .env("CGO_ENABLED", "0");
     Ok(command)
 }
 

@@ -1,5 +1,9 @@
 //! Networks inside the guest: namespaces as hosts, bridges as LANs.
 
+mod plan;
+
+pub use plan::{FAR_LAN, HostPlan, LAN, one_lan, routed};
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,75 +14,6 @@ use anyhow::{Context, Result};
 use crate::guest::Guest;
 use crate::guest_process::GuestProcess;
 use crate::program::{Output, Program};
-
-/// The LAN of every topology: 192.168.56.0/24, and fd00:56::/64 beside it.
-pub const LAN: u8 = 56;
-/// The client's own LAN in the routed topology.
-pub const FAR_LAN: u8 = 57;
-
-/// A host before it exists.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HostPlan {
-    /// Its name: that of the network namespace, of the Node, of what nginx answers.
-    pub name: String,
-    /// Third and fourth byte of its address on each LAN, for eth0, eth1, …
-    pub links: Vec<(u8, u8)>,
-    /// Its default router.
-    pub gateway: Option<String>,
-    /// Whether it forwards packets.
-    pub forwards: bool,
-    /// Whether it can reach the control plane, by a link of its own.
-    pub management: bool,
-}
-
-impl HostPlan {
-    /// A node of the cluster on the LAN.
-    #[must_use]
-    pub fn node(name: &str, last_byte: u8) -> Self {
-        Self {
-            name: name.to_owned(),
-            links: vec![(LAN, last_byte)],
-            gateway: None,
-            forwards: false,
-            management: true,
-        }
-    }
-
-    /// A host outside of the cluster, on one LAN.
-    #[must_use]
-    pub fn outsider(name: &str, lan: u8, last_byte: u8) -> Self {
-        Self { links: vec![(lan, last_byte)], management: false, ..Self::node(name, last_byte) }
-    }
-
-    /// With a default router.
-    #[must_use]
-    pub fn via(mut self, gateway: &str) -> Self {
-        self.gateway = Some(gateway.to_owned());
-        self
-    }
-}
-
-/// One LAN: the client (.200) and nodes with the given last bytes.
-#[must_use]
-pub fn one_lan(nodes: &[(&str, u8)]) -> Vec<HostPlan> {
-    let mut plans = vec![HostPlan::outsider("client", LAN, 200)];
-    plans.extend(nodes.iter().map(|(name, last)| HostPlan::node(name, *last)));
-    plans
-}
-
-/// The client (192.168.57.200) behind a router (.1 on both LANs), nodes on the other side.
-#[must_use]
-pub fn routed(nodes: &[(&str, u8)]) -> Vec<HostPlan> {
-    let router = HostPlan {
-        links: vec![(LAN, 1), (FAR_LAN, 1)],
-        forwards: true,
-        ..HostPlan::outsider("router", LAN, 1)
-    };
-    let client = HostPlan::outsider("client", FAR_LAN, 200).via("192.168.57.1");
-    let mut plans = vec![router, client];
-    plans.extend(nodes.iter().map(|(name, last)| HostPlan::node(name, *last).via("192.168.56.1")));
-    plans
-}
 
 /// A host: a network namespace.
 #[derive(Debug)]
@@ -164,7 +99,11 @@ impl Topology {
     /// When the guest refuses something.
     pub fn lay(guest: &Arc<Guest>, plans: &[HostPlan]) -> Result<Self> {
         let (hosts, lans) = (Mutex::default(), Mutex::default());
-        let topology = Self { guest: guest.clone(), hosts, lans };
+        let topology = Self {
+            guest: guest.clone(),
+            hosts,
+            lans,
+        };
         topology.add(plans)?;
         Ok(topology)
     }
@@ -183,21 +122,29 @@ impl Topology {
                 line(&mut batch, format_args!("link add br0 netns lan{lan} type bridge"));
             }
         }
-        plans.iter().for_each(|plan| line(&mut batch, format_args!("netns add {}", plan.name)));
+        plans
+            .iter()
+            .for_each(|plan| line(&mut batch, format_args!("netns add {}", plan.name)));
         self.guest.run(&Program::line("ip -batch -").input(batch))?;
         thread::scope(|scope| {
-            let threads: Vec<_> =
-                plans.iter().map(|plan| scope.spawn(|| configure(&self.guest, plan))).collect();
-            threads.into_iter().try_for_each(|thread| {
-                thread.join().unwrap_or_else(|_| anyhow::bail!("a thread panicked"))
-            })
+            let threads: Vec<_> = plans
+                .iter()
+                .map(|plan| scope.spawn(|| configure(&self.guest, plan)))
+                .collect();
+            threads
+                .into_iter()
+                .try_for_each(|thread| thread.join().unwrap_or_else(|_| anyhow::bail!("a thread panicked")))
         })?;
         self.connect_bridges()?;
         for plan in plans {
             let (lan, last) = plan.links.first().copied().context("a host without a link")?;
             let address = format!("192.168.{lan}.{last}");
             let (name, guest) = (plan.name.clone(), self.guest.clone());
-            let host = Arc::new(Host { name: name.clone(), address, guest });
+            let host = Arc::new(Host {
+                name: name.clone(),
+                address,
+                guest,
+            });
             lock(&self.hosts).insert(name, (plan.clone(), host));
         }
         Ok(())
@@ -293,15 +240,26 @@ fn configure(guest: &Guest, plan: &HostPlan) -> Result<()> {
     line(&mut batch, format_args!("link set lo up"));
     line(&mut batch, format_args!("link set nlmon0 up"));
     for (at, (lan, last)) in plan.links.iter().enumerate() {
-        line(&mut batch, format_args!("address add 192.168.{lan}.{last}/24 dev eth{at}"));
-        line(&mut batch, format_args!("address add fd00:{lan}::{last}/64 dev eth{at} nodad"));
+        line(
+            &mut batch,
+            format_args!("address add 192.168.{lan}.{last}/24 dev eth{at}"),
+        );
+        line(
+            &mut batch,
+            format_args!("address add fd00:{lan}::{last}/64 dev eth{at} nodad"),
+        );
     }
     if let (true, Some((lan, last))) = (plan.management, plan.links.first()) {
         line(&mut batch, format_args!("address add 10.99.{lan}.{last}/16 dev mgmt0"));
     }
-    links.iter().for_each(|link| line(&mut batch, format_args!("link set {link} up")));
+    links
+        .iter()
+        .for_each(|link| line(&mut batch, format_args!("link set {link} up")));
     if plan.management {
-        line(&mut batch, format_args!("route add 10.0.2.2/32 via 10.99.0.1 dev mgmt0"));
+        line(
+            &mut batch,
+            format_args!("route add 10.0.2.2/32 via 10.99.0.1 dev mgmt0"),
+        );
     }
     if let Some(gateway) = &plan.gateway {
         line(&mut batch, format_args!("route add default via {gateway}"));
@@ -314,7 +272,9 @@ fn configure(guest: &Guest, plan: &HostPlan) -> Result<()> {
     let sysctls = format!("net.ipv4.ip_forward={}", u8::from(plan.forwards));
     let sysctls = dad.fold(sysctls, |all, one| all + &one);
     let script = format!("ip -batch - <<END\n{first}END\n[ $? = 0 ] && sysctl -qw {sysctls} && exec ip -batch -");
-    guest.run(&Program::shell(&script).input(batch).netns(&plan.name)).map(drop)
+    guest
+        .run(&Program::shell(&script).input(batch).netns(&plan.name))
+        .map(drop)
 }
 
 fn line(batch: &mut String, text: std::fmt::Arguments<'_>) {

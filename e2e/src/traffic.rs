@@ -22,8 +22,10 @@ const READY: Duration = Duration::from_secs(20);
 pub fn nginx(host: &Host, ports: &[u16]) -> Result<GuestProcess> {
     let name = &host.name;
     let folder = format!("/run/nginx-{name}");
-    let listen: String =
-        ports.iter().map(|port| format!("listen {port}; listen [::]:{port};\n")).collect();
+    let listen: String = ports
+        .iter()
+        .map(|port| format!("listen {port}; listen [::]:{port};\n"))
+        .collect();
     let configuration = format!(
         "worker_processes 1; pid {folder}/pid; error_log stderr notice;
         events {{ worker_connections 512; }}
@@ -107,7 +109,10 @@ impl Answers {
                 answers.slowest_milliseconds = slow;
             } else {
                 let reason = format!("{error} (status {status}, after {time} s)");
-                answers.failed.push(Failure { clock_milliseconds: clock, reason });
+                answers.failed.push(Failure {
+                    clock_milliseconds: clock,
+                    reason,
+                });
             }
         }
         answers
@@ -124,14 +129,22 @@ fn milliseconds(seconds: &str) -> u64 {
 
 impl fmt::Display for Answers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let servers: Vec<_> =
-            self.by_server.iter().map(|(server, number)| format!("{server} {number}")).collect();
+        let servers: Vec<_> = self
+            .by_server
+            .iter()
+            .map(|(server, number)| format!("{server} {number}"))
+            .collect();
         let slowest = self.slowest_milliseconds;
-        write!(f, "{}; {} failed; slowest {slowest} ms", servers.join(", "), self.failed.len())?;
+        write!(
+            f,
+            "{}; {} failed; slowest {slowest} ms",
+            servers.join(", "),
+            self.failed.len()
+        )?;
         let failures = self.failed.iter().take(10);
-        failures.into_iter().try_for_each(|failure| {
-            write!(f, "\n  at {} ms: {}", failure.clock_milliseconds, failure.reason)
-        })
+        failures
+            .into_iter()
+            .try_for_each(|failure| write!(f, "\n  at {} ms: {}", failure.clock_milliseconds, failure.reason))
     }
 }
 
@@ -143,8 +156,16 @@ fn curl(url: &str, more: &[&str]) -> Program {
     let patience = PATIENCE_SECONDS.to_string();
     // No keep-alive: a new connection for each, which is what the scheduler sees.
     let fixed = [
-        "curl", "--silent", "--output", "/dev/null", "--max-time", &patience, "-H",
-        "Connection: close", "--write-out", FORMAT,
+        "curl",
+        "--silent",
+        "--output",
+        "/dev/null",
+        "--max-time",
+        &patience,
+        "-H",
+        "Connection: close",
+        "--write-out",
+        FORMAT,
     ];
     Program::new(fixed.into_iter().chain(more.iter().copied()).chain([url]))
 }
@@ -175,7 +196,9 @@ impl RunningClient {
         let rate = format!("{per_second}/s");
         let program = curl(&format!("{url}/?[1-1000000]"), &["--rate", &rate]);
         let process = client.start(program, "curl", true)?;
-        process.wait_for("= ", READY).context("the running client made no request")?;
+        process
+            .wait_for("= ", READY)
+            .context("the running client made no request")?;
         Ok(Self { process })
     }
 
@@ -206,20 +229,23 @@ pub fn udp_server(host: &Host, address: &str, port: u16) -> Result<GuestProcess>
     let listen = format!("UDP4-RECVFROM:{port},bind={address},ip-freebind,fork");
     let answer = format!("SYSTEM:echo {}", host.name);
     let process = host.start(Program::new(["socat", "-d", "-d", &listen, &answer]), "udp", false)?;
-    process.wait_for("receiving on", READY).or_else(|_| process.wait_for("socat", READY))?;
+    process
+        .wait_for("receiving on", READY)
+        .or_else(|_| process.wait_for("socat", READY))?;
     Ok(process)
 }
 
-/// Makes a number of UDP requests, each from a new port.
+/// Makes a number of UDP requests at once, each from a port of its own.
 ///
 /// # Errors
 /// When socat cannot run.
 pub fn udp_requests(client: &Host, address: &str, port: u16, number: u32) -> Result<Answers> {
+    // All at once: socat waits its two seconds also when the answer came, there may be a second.
     let script = format!(
         "for i in $(seq {number}); do
-            r=$(echo request | socat -t 2 - UDP4:{address}:{port}) && [ -n \"$r\" ] \\
-                && echo \"= 200 $r 0 \" || echo '= 000  0 no answer'
-        done"
+            (r=$(echo request | socat -t 2 - UDP4:{address}:{port}) && [ -n \"$r\" ] \\
+                && echo \"= 200 $r 0 \" || echo '= 000  0 no answer') &
+        done; wait"
     );
     let limit = Duration::from_secs(30 + 3 * u64::from(number));
     let output = client.program(Program::shell(&script).timeout(limit))?;

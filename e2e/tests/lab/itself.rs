@@ -33,11 +33,19 @@ fn snapshots(scene: &Scene) -> Result<()> {
     Snapshot::of(&dir1)?.diff(&before).expect_empty("dir1")?;
     let other = Snapshot::of(&rs1)?;
     for (change, undo) in [
-        (format!("ip address add {VIP}/32 dev eth0"), format!("ip address del {VIP}/32 dev eth0")),
+        (
+            format!("ip address add {VIP}/32 dev eth0"),
+            format!("ip address del {VIP}/32 dev eth0"),
+        ),
         (format!("ipvsadm -A -t {VIP}:80 -s rr"), "ipvsadm -C".to_owned()),
-        ("sysctl -w net.ipv4.conf.eth0.arp_ignore=1".to_owned(),
-         "sysctl -w net.ipv4.conf.eth0.arp_ignore=0".to_owned()),
-        ("nft add table ip stranger".to_owned(), "nft delete table ip stranger".to_owned()),
+        (
+            "sysctl -w net.ipv4.conf.eth0.arp_ignore=1".to_owned(),
+            "sysctl -w net.ipv4.conf.eth0.arp_ignore=0".to_owned(),
+        ),
+        (
+            "nft add table ip stranger".to_owned(),
+            "nft delete table ip stranger".to_owned(),
+        ),
     ] {
         dir1.run(&change)?;
         let diff = before.diff(&Snapshot::of(&dir1)?);
@@ -60,7 +68,16 @@ fn api_server(scene: &Scene) -> Result<()> {
     let ask = || {
         let url = format!("{}/version", control_plane.url_in_guest());
         let header = format!("Authorization: Bearer {token}");
-        let words = ["curl", "-sS", "--max-time", "5", "--cacert", "/tmp/ca.crt", "-H", &header];
+        let words = [
+            "curl",
+            "-sS",
+            "--max-time",
+            "5",
+            "--cacert",
+            "/tmp/ca.crt",
+            "-H",
+            &header,
+        ];
         dir1.attempt(Program::new(words.into_iter().chain([url.as_str()])))
     };
     ensure!(ask()?.stdout.contains("v1.36.3"), "{:?}", ask()?);
@@ -97,7 +114,10 @@ fn hand_made_director(scene: &Scene) -> Result<()> {
     dir1.run(&format!("ip address add {VIP}/32 dev eth0"))?;
     let writes = netlink.stop()?;
     scene.step(&format!("written: {writes}"));
-    ensure!(writes.of("ipvs NEW_DEST") == 4 && writes.of("route NEWADDR") == 1, "{writes}");
+    ensure!(
+        writes.of("ipvs NEW_DEST") == 4 && writes.of("route NEWADDR") == 1,
+        "{writes}"
+    );
 
     let capture = Capture::start(&client, "eth0", "arp or tcp")?;
     let answers = traffic::requests(&client, &format!("http://{VIP}"), 20)?;
@@ -108,7 +128,10 @@ fn hand_made_director(scene: &Scene) -> Result<()> {
     let syns = packets.count(&format!("tcp[13] == 2 and dst host {VIP}"))?;
     ensure!(syns == 20, "{syns} SYNs");
     let macs = oracle::arp_answers(&client, VIP)?;
-    ensure!(macs.into_iter().collect::<Vec<_>>() == [dir1.mac()?], "others answer, too");
+    ensure!(
+        macs.into_iter().collect::<Vec<_>>() == [dir1.mac()?],
+        "others answer, too"
+    );
     let counters = oracle::counters(&dir1)?;
     let web = counters[&format!("TCP {VIP}:80")];
     ensure!((web.connections, web.packets_out) == (20, 0), "{counters:?}");
@@ -161,15 +184,23 @@ fn confined(scene: &Scene) -> Result<()> {
     scene.lay(&topology::one_lan(&[("rs1", 31)]))?;
     let rs1 = scene.host("rs1")?;
     let mounts = vec![
-        Mount::Bind { from: "/proc/sys/net".into(), to: "/host/proc/sys/net".into() },
-        Mount::ReadOnly { path: "/proc/sys".into() },
+        Mount::Bind {
+            from: "/proc/sys/net".into(),
+            to: "/host/proc/sys/net".into(),
+        },
+        Mount::ReadOnly {
+            path: "/proc/sys".into(),
+        },
     ];
     let program = |script: &str| Program::shell(script).mounts(mounts.clone());
     let name = "net/ipv4/conf/eth0/arp_ignore";
     let refused = rs1.attempt(program(&format!("echo 1 > /proc/sys/{name}")))?;
     ensure!(refused.status != 0, "a read-only /proc/sys was written");
     rs1.program(program(&format!("echo 1 > /host/proc/sys/{name}")))?;
-    ensure!(oracle::sysctl(&rs1, "net.ipv4.conf.eth0.arp_ignore")? == "1", "another namespace's");
+    ensure!(
+        oracle::sysctl(&rs1, "net.ipv4.conf.eth0.arp_ignore")? == "1",
+        "another namespace's"
+    );
     let (took, _) = clock::until("a process ends", Duration::from_secs(9), || {
         Ok(Some(rs1.program(Program::line("true"))?.took))
     })?;

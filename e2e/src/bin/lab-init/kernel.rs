@@ -8,10 +8,34 @@ use anyhow::{Context, Result, bail};
 
 /// Loaded before any snapshot: ip_vs brings sysctls with it, ipip a device in every namespace.
 const MODULES: &[&str] = &[
-    "ip_vs", "ip_vs_rr", "ip_vs_wrr", "ip_vs_lc", "ip_vs_wlc", "ip_vs_lblc", "ip_vs_lblcr",
-    "ip_vs_dh", "ip_vs_sh", "ip_vs_sed", "ip_vs_nq", "ip_vs_fo", "ip_vs_ovf", "ip_vs_mh",
-    "ip_vs_twos", "nf_conntrack", "nf_tables", "nf_nat", "nft_chain_nat", "nft_masq", "nft_ct",
-    "dummy", "veth", "bridge", "ipip", "nlmon", "af_packet", "netlink_diag",
+    "ip_vs",
+    "ip_vs_rr",
+    "ip_vs_wrr",
+    "ip_vs_lc",
+    "ip_vs_wlc",
+    "ip_vs_lblc",
+    "ip_vs_lblcr",
+    "ip_vs_dh",
+    "ip_vs_sh",
+    "ip_vs_sed",
+    "ip_vs_nq",
+    "ip_vs_fo",
+    "ip_vs_ovf",
+    "ip_vs_mh",
+    "ip_vs_twos",
+    "nf_conntrack",
+    "nf_tables",
+    "nf_nat",
+    "nft_chain_nat",
+    "nft_masq",
+    "nft_ct",
+    "dummy",
+    "veth",
+    "bridge",
+    "ipip",
+    "nlmon",
+    "af_packet",
+    "netlink_diag",
 ];
 
 const COMMANDS: &str = "
@@ -69,7 +93,10 @@ fn sysctl(name: &str, value: &str) -> Result<()> {
 fn run(line: &str) -> Result<()> {
     let mut words = line.split_whitespace();
     let program = words.next().context("an empty line")?;
-    let status = Command::new(program).args(words).env("PATH", crate::launch::PATH).status();
+    let status = Command::new(program)
+        .args(words)
+        .env("PATH", crate::launch::PATH)
+        .status();
     match status.with_context(|| line.to_owned())?.success() {
         true => Ok(()),
         false => bail!("failed: {line}"),

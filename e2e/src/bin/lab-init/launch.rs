@@ -23,12 +23,15 @@ pub(crate) fn command(launch: &Launch) -> Result<Command> {
     let (program, arguments) = launch.argv.split_first().context("no program")?;
     let mut command = Command::new(program);
     command.args(arguments).env_clear();
-    command.env("PATH", PATH).env("HOME", "/root").env("LC_ALL", "C.UTF-8").envs(&launch.env);
+    command
+        .env("PATH", PATH)
+        .env("HOME", "/root")
+        .env("LC_ALL", "C.UTF-8")
+        .envs(&launch.env);
     command.current_dir(launch.cwd.as_deref().unwrap_or("/"));
     let netns = match &launch.netns {
         Some(name) => Some(
-            File::open(Path::new("/run/netns").join(name))
-                .with_context(|| format!("no network namespace {name}"))?,
+            File::open(Path::new("/run/netns").join(name)).with_context(|| format!("no network namespace {name}"))?,
         ),
         None => None,
     };
@@ -80,7 +83,11 @@ fn before_exec(command: &mut Command, f: impl FnMut() -> io::Result<()> + Send +
 }
 
 fn checked(result: libc::c_int) -> io::Result<()> {
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
 }
 
 #[expect(unsafe_code, reason = "setsid(2) has no safe wrapper")]

@@ -60,7 +60,13 @@ fn answer(stream: &TcpStream, programs: &Arc<Programs>) -> Result<()> {
     let begin = kernel::clock();
     let (mut reply, payload) = match carry_out(request, payload, programs) {
         Ok(answer) => answer,
-        Err(error) => (Reply { error: Some(format!("{error:#}")), ..Reply::default() }, vec![]),
+        Err(error) => (
+            Reply {
+                error: Some(format!("{error:#}")),
+                ..Reply::default()
+            },
+            vec![],
+        ),
     };
     reply.clock_milliseconds = kernel::clock();
     reply.took_milliseconds = reply.clock_milliseconds.saturating_sub(begin);
@@ -68,26 +74,40 @@ fn answer(stream: &TcpStream, programs: &Arc<Programs>) -> Result<()> {
     protocol::send(&mut stream, &reply, &payload).context("the host did not wait for the reply")
 }
 
-fn carry_out(
-    request: Request,
-    payload: Vec<u8>,
-    programs: &Arc<Programs>,
-) -> Result<(Reply, Vec<u8>)> {
+fn carry_out(request: Request, payload: Vec<u8>, programs: &Arc<Programs>) -> Result<(Reply, Vec<u8>)> {
     let done = (Reply::default(), Vec::new());
     match request {
         Request::Hello => Ok(done),
-        Request::Run { launch, timeout_milliseconds } => run(&launch, payload, timeout_milliseconds),
+        Request::Run {
+            launch,
+            timeout_milliseconds,
+        } => run(&launch, payload, timeout_milliseconds),
         Request::Spawn { launch, log, stamped } => {
             let pid = spawn(&launch, Path::new(&log), stamped, programs)?;
-            Ok((Reply { pid, ..Reply::default() }, Vec::new()))
+            Ok((
+                Reply {
+                    pid,
+                    ..Reply::default()
+                },
+                Vec::new(),
+            ))
         }
         Request::Signal { pid, signal, group } => {
             send_signal(pid, signal, group, programs)?;
             Ok(done)
         }
-        Request::Wait { pid, timeout_milliseconds } => {
+        Request::Wait {
+            pid,
+            timeout_milliseconds,
+        } => {
             let status = wait(pid, Duration::from_millis(timeout_milliseconds), programs)?;
-            Ok((Reply { status, ..Reply::default() }, Vec::new()))
+            Ok((
+                Reply {
+                    status,
+                    ..Reply::default()
+                },
+                Vec::new(),
+            ))
         }
         Request::Write { path, mode } => {
             write(Path::new(&path), mode, &payload).with_context(|| path.clone())?;
@@ -95,7 +115,13 @@ fn carry_out(
         }
         Request::Read { path, offset } => {
             let bytes = read(Path::new(&path), offset).with_context(|| path.clone())?;
-            Ok((Reply { stdout_bytes: bytes.len(), ..Reply::default() }, bytes))
+            Ok((
+                Reply {
+                    stdout_bytes: bytes.len(),
+                    ..Reply::default()
+                },
+                bytes,
+            ))
         }
         Request::PowerOff => {
             kernel::power_off();
@@ -105,12 +131,19 @@ fn carry_out(
 }
 
 fn code(status: ExitStatus) -> i32 {
-    status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(-1)
+    status
+        .code()
+        .or_else(|| status.signal().map(|signal| 128 + signal))
+        .unwrap_or(-1)
 }
 
 fn run(launch: &Launch, input: Vec<u8>, timeout_milliseconds: u64) -> Result<(Reply, Vec<u8>)> {
     let mut command = launch::command(launch)?;
-    command.stdin(if input.is_empty() { Stdio::null() } else { Stdio::piped() });
+    command.stdin(if input.is_empty() {
+        Stdio::null()
+    } else {
+        Stdio::piped()
+    });
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = start(&mut command, launch)?;
     if let Some(mut stdin) = child.stdin.take() {
@@ -129,7 +162,10 @@ fn run(launch: &Launch, input: Vec<u8>, timeout_milliseconds: u64) -> Result<(Re
             drop(kernel::signal(-pid, libc::SIGKILL));
             drop(ended.recv());
             let output = String::from_utf8_lossy(&stdout.recv().unwrap_or_default()).into_owned();
-            bail!("{:?} did not end in {timeout_milliseconds} ms; it said: {output}", launch.argv);
+            bail!(
+                "{:?} did not end in {timeout_milliseconds} ms; it said: {output}",
+                launch.argv
+            );
         }
     };
     // A child that outlives the program may hold the pipes: what came until then is the output.
@@ -137,11 +173,20 @@ fn run(launch: &Launch, input: Vec<u8>, timeout_milliseconds: u64) -> Result<(Re
     let mut output = stdout.recv_timeout(grace).unwrap_or_default();
     let stdout_bytes = output.len();
     output.extend(stderr.recv_timeout(grace).unwrap_or_default());
-    Ok((Reply { status: Some(status), stdout_bytes, ..Reply::default() }, output))
+    Ok((
+        Reply {
+            status: Some(status),
+            stdout_bytes,
+            ..Reply::default()
+        },
+        output,
+    ))
 }
 
 fn start(command: &mut Command, launch: &Launch) -> Result<Child> {
-    command.spawn().with_context(|| format!("cannot start {:?}", launch.argv))
+    command
+        .spawn()
+        .with_context(|| format!("cannot start {:?}", launch.argv))
 }
 
 fn collect(from: Option<impl Read + Send + 'static>) -> mpsc::Receiver<Vec<u8>> {
@@ -157,12 +202,7 @@ fn collect(from: Option<impl Read + Send + 'static>) -> mpsc::Receiver<Vec<u8>> 
     receiver
 }
 
-fn spawn(
-    launch: &Launch,
-    log: &Path,
-    stamped: bool,
-    programs: &Arc<Programs>,
-) -> Result<u32> {
+fn spawn(launch: &Launch, log: &Path, stamped: bool, programs: &Arc<Programs>) -> Result<u32> {
     fs::create_dir_all(log.parent().context("no folder")?)?;
     let mut file = File::options().create(true).append(true).open(log)?;
     let mut command = launch::command(launch)?;
@@ -200,7 +240,9 @@ fn spawn(
 
 fn send_signal(pid: u32, signal: i32, group: bool, programs: &Programs) -> Result<()> {
     let status = programs.lock();
-    let Some(ended) = status.get(&pid) else { bail!("{pid} was not started by the lab") };
+    let Some(ended) = status.get(&pid) else {
+        bail!("{pid} was not started by the lab")
+    };
     let target = i32::try_from(pid)?;
     match (group, ended) {
         // The leader is gone, members of its session may not be.

@@ -19,7 +19,10 @@ pub(crate) fn check() -> Result<Counts> {
             progress::say(&format!("{what}: {error:#}"));
         }
     };
-    count("helm lint", helm(&["lint", "--strict"], &product::chart(), &[]).map(drop));
+    count(
+        "helm lint",
+        helm(&["lint", "--strict"], &product::chart(), &[]).map(drop),
+    );
     count("helm template", product::render(&[]).map(drop));
     for case in cases()? {
         count(&case.display().to_string(), golden_of(&case, true));
@@ -47,7 +50,8 @@ fn golden_of(case: &Path, check: bool) -> Result<()> {
     let named = |name: &str| {
         let begin = format!("# {name}: ");
         let line = text.lines().find_map(|line| line.strip_prefix(&begin));
-        line.map(str::trim).with_context(|| format!("{} names no {name}", values.display()))
+        line.map(str::trim)
+            .with_context(|| format!("{} names no {name}", values.display()))
     };
     let options = ["--namespace", named("namespace")?, "--values"];
     let values = values.display().to_string();
@@ -67,5 +71,7 @@ fn golden_of(case: &Path, check: bool) -> Result<()> {
 
 fn helm(verb: &[&str], chart: &Path, options: &[&str]) -> Result<String> {
     let mut helm = Command::new(go_tools::helm()?);
-    Ok(tools::text(&tools::run(helm.args(verb).arg(chart).args(options))?.stdout))
+    Ok(tools::text(
+        &tools::run(helm.args(verb).arg(chart).args(options))?.stdout,
+    ))
 }

@@ -22,19 +22,49 @@ struct Class {
 
 /// Cheap ones first: who broke the formatting should not wait for the lab.
 const CLASSES: &[Class] = &[
-    Class { name: "format", work: format, needs_setup: false },
-    Class { name: "lint", work: lint, needs_setup: false },
-    Class { name: "unit", work: unit, needs_setup: false },
-    Class { name: "documentation", work: documentation, needs_setup: false },
-    Class { name: "generated", work: generated, needs_setup: false },
-    Class { name: "chart", work: chart, needs_setup: true },
-    Class { name: "lab", work: in_the_lab, needs_setup: true },
+    Class {
+        name: "format",
+        work: format,
+        needs_setup: false,
+    },
+    Class {
+        name: "lint",
+        work: lint,
+        needs_setup: false,
+    },
+    Class {
+        name: "unit",
+        work: unit,
+        needs_setup: false,
+    },
+    Class {
+        name: "documentation",
+        work: documentation,
+        needs_setup: false,
+    },
+    Class {
+        name: "generated",
+        work: generated,
+        needs_setup: false,
+    },
+    Class {
+        name: "chart",
+        work: chart,
+        needs_setup: true,
+    },
+    Class {
+        name: "lab",
+        work: in_the_lab,
+        needs_setup: true,
+    },
 ];
 
 /// Runs all classes, or those whose name contains `only`, and prints what came of them.
 pub(crate) fn test(long: bool, only: Option<&str>) -> Result<()> {
-    let chosen: Vec<_> =
-        CLASSES.iter().filter(|class| only.is_none_or(|only| class.name.contains(only))).collect();
+    let chosen: Vec<_> = CLASSES
+        .iter()
+        .filter(|class| only.is_none_or(|only| class.name.contains(only)))
+        .collect();
     if chosen.is_empty() {
         bail!("no such class");
     }
@@ -67,12 +97,23 @@ fn run(class: &Class, long: bool, setup: &mut Setup<'_>) -> Line {
     let (counts, trouble) = match result {
         Ok(counts) => (counts, None),
         // Never silence: a class that could not run is a failure.
-        Err(error) => (Counts { failed: 1, ..Counts::default() }, Some(format!("{error:#}"))),
+        Err(error) => (
+            Counts {
+                failed: 1,
+                ..Counts::default()
+            },
+            Some(format!("{error:#}")),
+        ),
     };
     if let Some(trouble) = &trouble {
         progress::say(&format!("#### {}: {trouble}", class.name));
     }
-    Line { class: class.name.to_owned(), counts, seconds: begin.elapsed().as_secs_f64(), trouble }
+    Line {
+        class: class.name.to_owned(),
+        counts,
+        seconds: begin.elapsed().as_secs_f64(),
+        trouble,
+    }
 }
 
 fn format(_: bool) -> Result<Counts> {
@@ -86,7 +127,14 @@ fn lint(_: bool) -> Result<Counts> {
 
 /// All members' tests; those of the lab report themselves as ignored here, and run below.
 fn unit(long: bool) -> Result<Counts> {
-    let all = ["test", "--quiet", "--workspace", "--all-features", "--no-fail-fast", "--lib"];
+    let all = [
+        "test",
+        "--quiet",
+        "--workspace",
+        "--all-features",
+        "--no-fail-fast",
+        "--lib",
+    ];
     let mut command = cargo(&[&all[..], &["--bins", "--tests", "--examples"]].concat());
     command.env_remove(settings::LAB);
     if long {
@@ -104,7 +152,10 @@ fn documentation(_: bool) -> Result<Counts> {
 
 fn generated(_: bool) -> Result<Counts> {
     crdgen::crdgen(true)?;
-    Ok(Counts { passed: 1, ..Counts::default() })
+    Ok(Counts {
+        passed: 1,
+        ..Counts::default()
+    })
 }
 
 fn chart(_: bool) -> Result<Counts> {
@@ -113,5 +164,11 @@ fn chart(_: bool) -> Result<Counts> {
 
 fn in_the_lab(long: bool) -> Result<Counts> {
     setup::programs()?;
-    counted(lab::command(&lab::Options { long, ..lab::Options::default() }), 60 * MINUTE)
+    counted(
+        lab::command(&lab::Options {
+            long,
+            ..lab::Options::default()
+        }),
+        60 * MINUTE,
+    )
 }

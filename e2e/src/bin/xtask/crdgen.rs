@@ -10,7 +10,16 @@ use crate::run::cargo;
 
 /// Writes them, or compares them.
 pub(crate) fn crdgen(check: bool) -> Result<()> {
-    let run = ["run", "--quiet", "--package", "crds", "--features", "crdgen", "--bin", "crdgen"];
+    let run = [
+        "run",
+        "--quiet",
+        "--package",
+        "crds",
+        "--features",
+        "crdgen",
+        "--bin",
+        "crdgen",
+    ];
     let text = tools::text(&tools::run(&mut cargo(&run))?.stdout);
     let folder = product::chart().join("charts/crds/files");
     let wanted = files(&text)?;

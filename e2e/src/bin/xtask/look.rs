@@ -1,7 +1,7 @@
 //! Looking into a lab that was kept.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -18,7 +18,11 @@ fn newest() -> Result<PathBuf> {
     let entries = fs::read_dir(&runs).context("no lab was run here")?;
     let mut folders: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
     folders.sort();
-    let live = folders.into_iter().rev().find(|folder| folder.join("port").exists());
+    let live = folders.into_iter().rev().find(|folder| {
+        // The name ends with the process that made it.
+        let process = folder.to_string_lossy().rsplit('-').next().map(str::to_owned);
+        process.is_some_and(|id| Path::new("/proc").join(id).exists())
+    });
     live.context("no lab runs; cargo xtask lab --keep NAME leaves one")
 }
 
@@ -26,9 +30,16 @@ fn newest() -> Result<PathBuf> {
 pub(crate) fn exec(host: &str, argv: Vec<String>) -> Result<()> {
     let port = Guest::port_of(&newest()?)?;
     let netns = (host != "-").then(|| host.to_owned());
-    let launch = Launch { argv, netns, ..Launch::default() };
+    let launch = Launch {
+        argv,
+        netns,
+        ..Launch::default()
+    };
     let limit = Duration::from_secs(600);
-    let request = Request::Run { launch, timeout_milliseconds: 600_000 };
+    let request = Request::Run {
+        launch,
+        timeout_milliseconds: 600_000,
+    };
     let (reply, output) = guest::request(port, &request, &[], limit)?;
     let (stdout, stderr) = output.split_at(reply.stdout_bytes.min(output.len()));
     print!("{}", tools::text(stdout));

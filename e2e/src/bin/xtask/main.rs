@@ -83,9 +83,17 @@ enum Task {
 fn main() -> ExitCode {
     let result = match Arguments::parse().task {
         Task::Setup => setup::setup(),
-        Task::Lab { filter, keep, long, list } => {
-            lab::lab(&lab::Options { filter, keep, long, list })
-        }
+        Task::Lab {
+            filter,
+            keep,
+            long,
+            list,
+        } => lab::lab(&lab::Options {
+            filter,
+            keep,
+            long,
+            list,
+        }),
         Task::Test { long, class } => classes::test(long, class.as_deref()),
         Task::Demo => demo::demo(),
         Task::Crdgen { check } => crdgen::crdgen(check),

@@ -16,8 +16,12 @@ pub(crate) struct Counts {
 impl Counts {
     /// Adds what a line of output says, when it is libtest's last one.
     pub(crate) fn read(&mut self, line: &str) {
-        let Some(rest) = line.trim().strip_prefix("test result: ") else { return };
-        let Some((_, numbers)) = rest.split_once(". ") else { return };
+        let Some(rest) = line.trim().strip_prefix("test result: ") else {
+            return;
+        };
+        let Some((_, numbers)) = rest.split_once(". ") else {
+            return;
+        };
         for part in numbers.split(';') {
             let mut words = part.split_whitespace();
             let number = words.next().and_then(|word| word.parse::<u64>().ok());
@@ -65,7 +69,10 @@ pub(crate) struct Report(pub(crate) Vec<Line>);
 impl Report {
     /// All tests of all classes.
     pub(crate) fn total(&self) -> Counts {
-        self.0.iter().map(|line| line.counts).fold(Counts::default(), Counts::and)
+        self.0
+            .iter()
+            .map(|line| line.counts)
+            .fold(Counts::default(), Counts::and)
     }
 }
 
@@ -74,15 +81,29 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let row = ("class", "passed", "failed", "ignored", "seconds");
         writeln!(f, "{:<14}{:>8}{:>8}{:>8}{:>9}", row.0, row.1, row.2, row.3, row.4)?;
-        for Line { class, counts, seconds, trouble } in &self.0 {
-            let Counts { passed, failed, ignored } = counts;
+        for Line {
+            class,
+            counts,
+            seconds,
+            trouble,
+        } in &self.0
+        {
+            let Counts {
+                passed,
+                failed,
+                ignored,
+            } = counts;
             write!(f, "{class:<14}{passed:>8}{failed:>8}{ignored:>8}{seconds:>9.1}")?;
             match trouble {
                 Some(trouble) => writeln!(f, "  {trouble}")?,
                 None => writeln!(f)?,
             }
         }
-        let Counts { passed, failed, ignored: _ } = self.total();
+        let Counts {
+            passed,
+            failed,
+            ignored: _,
+        } = self.total();
         write!(f, "{passed} passed, {failed} failed")
     }
 }
@@ -97,8 +118,20 @@ mod tests {
         counts.read("running 3 tests");
         counts.read("test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out");
         counts.read("test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured; finished");
-        assert_eq!(counts, Counts { passed: 4, failed: 2, ignored: 1 });
-        let line = Line { class: "unit".into(), counts, seconds: 1.0, trouble: None };
+        assert_eq!(
+            counts,
+            Counts {
+                passed: 4,
+                failed: 2,
+                ignored: 1
+            }
+        );
+        let line = Line {
+            class: "unit".into(),
+            counts,
+            seconds: 1.0,
+            trouble: None,
+        };
         let text = Report(vec![line]).to_string();
         assert_eq!(text.lines().last(), Some("4 passed, 2 failed"));
     }

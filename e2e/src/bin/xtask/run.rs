@@ -42,7 +42,9 @@ pub(crate) fn counted(mut command: Command, limit: Duration) -> Result<Counts> {
         counts
     });
     let status = ended(&mut child, limit)?;
-    let Ok(mut counts) = reader.join() else { bail!("reading the output panicked: {shown}") };
+    let Ok(mut counts) = reader.join() else {
+        bail!("reading the output panicked: {shown}")
+    };
     if counts.is_empty() && status {
         counts.passed = 1;
     } else if counts.failed == 0 && !status {
@@ -69,14 +71,20 @@ fn ended(child: &mut Child, limit: Duration) -> Result<bool> {
 
 /// A group of its own would be simpler, but then Ctrl-C would not reach the children.
 fn end_with_children(id: u32) {
-    let parents = fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(|entry| {
-        let process: u32 = entry.file_name().to_str()?.parse().ok()?;
-        let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
-        let parent = stat.rsplit(") ").next()?.split(' ').nth(1)?.parse::<u32>().ok()?;
-        Some((process, parent))
-    });
-    let children: Vec<u32> =
-        parents.filter(|(_, parent)| *parent == id).map(|(process, _)| process).collect();
+    let parents = fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| {
+            let process: u32 = entry.file_name().to_str()?.parse().ok()?;
+            let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
+            let parent = stat.rsplit(") ").next()?.split(' ').nth(1)?.parse::<u32>().ok()?;
+            Some((process, parent))
+        });
+    let children: Vec<u32> = parents
+        .filter(|(_, parent)| *parent == id)
+        .map(|(process, _)| process)
+        .collect();
     // By its number, which is ours; a program that just ended needs no signal.
     drop(Command::new("kill").args(["-KILL", &id.to_string()]).status());
     children.into_iter().for_each(end_with_children);

@@ -3,7 +3,7 @@
 use std::thread;
 
 use anyhow::{Result, anyhow};
-use e2e::guest::Accelerator;
+use e2e::accelerator::Accelerator;
 use e2e::product::PROFILE;
 use e2e::{go_tools, progress, root_image, tools};
 
