@@ -17,8 +17,7 @@ use futures::stream::{BoxStream, SelectAll, StreamExt};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Namespace, Node};
 use kube::api::{ApiResource, DynamicObject};
-use kube::runtime::utils::Backoff;
-use kube::runtime::{WatchStreamExt, watcher};
+use kube::runtime::watcher;
 use kube::{Api, Client, Resource};
 use std::time::Duration;
 
@@ -84,47 +83,55 @@ pub fn watch(client: &Client, namespace: &str, metrics: &Metrics) -> SelectAll<B
     let streams = Source::ALL.map(|source| {
         let (api, resource) = source.api(client.clone(), namespace);
         let config = watcher::Config::default().timeout(WATCH_SECONDS);
-        let metrics = metrics.clone();
-        let updates = watcher::watcher(api, config)
-            .backoff(WatchBackoff::default())
-            .modify(|object| {
-                object.metadata.managed_fields = None;
-            });
-        let kept = updates.filter_map(move |update| {
-            let kept = match update {
-                Ok(event) => Some(Update { source, event }),
-                Err(error) => {
-                    tracing::warn!(kind = resource.plural, %error, "a watch failed; it starts again");
-                    metrics.watch_failed(source);
-                    None
-                }
-            };
-            std::future::ready(kept)
-        });
-        kept.boxed()
+        let watched = Watch {
+            events: watcher::watcher(api, config).boxed(),
+            source,
+            plural: resource.plural,
+            metrics: metrics.clone(),
+            failures: 0,
+        };
+        futures::stream::unfold(watched, Watch::next).boxed()
     });
     futures::stream::select_all(streams)
 }
 
-/// Waits 0.1 s, then twice as long each time up to 5 s; a success starts anew. kube's own goes up to 30 s, by which a
-/// short outage of the API server would be followed by a longer one of ours.
-#[derive(Debug, Default)]
-struct WatchBackoff {
+struct Watch {
+    events: BoxStream<'static, watcher::Result<watcher::Event<DynamicObject>>>,
+    source: Source,
+    plural: String,
+    metrics: Metrics,
     failures: u32,
 }
 
-impl Iterator for WatchBackoff {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
-        let wait = Duration::from_millis(100) * 2u32.saturating_pow(self.failures.min(6));
-        self.failures = self.failures.saturating_add(1);
-        Some(wait.min(Duration::from_secs(5)))
+impl Watch {
+    /// The next event; failures are waited for and not told.
+    async fn next(mut self) -> Option<(Update, Self)> {
+        loop {
+            match self.events.next().await? {
+                Ok(event) => {
+                    // A list that begins is no success yet: it is what fails again while the API server is away.
+                    if !matches!(event, watcher::Event::Init) {
+                        self.failures = 0;
+                    }
+                    let event = event.modify(|object| object.metadata.managed_fields = None);
+                    let source = self.source;
+                    return Some((Update { source, event }, self));
+                }
+                Err(error) => {
+                    let wait = backoff(self.failures);
+                    tracing::warn!(kind = self.plural, %error, ?wait, "a watch failed; it starts again");
+                    self.metrics.watch_failed(self.source);
+                    self.failures = self.failures.saturating_add(1);
+                    tokio::time::sleep(wait).await;
+                }
+            }
+        }
     }
 }
 
-impl Backoff for WatchBackoff {
-    fn reset(&mut self) {
-        self.failures = 0;
-    }
+/// 0.1 s, then twice as long each time, up to 5 s. kube's own goes up to 30 s, by which a short outage of the API server
+/// would be followed by a longer one of ours; and it takes the beginning of a list for a success.
+fn backoff(failures: u32) -> Duration {
+    let wait = Duration::from_millis(100) * 2u32.saturating_pow(failures.min(6));
+    wait.min(Duration::from_secs(5))
 }
