@@ -181,26 +181,45 @@ impl ControlPlane {
             return Ok(());
         }
         self.kubectl(&["delete", "leases,events", "--all", "-n", SYSTEM], None)?;
-        self.kubectl(&["delete", KINDS, "--all", "-A", "--wait=false"], None)?;
-        let list = self.get(&[KINDS, "-A"])?;
-        for object in list["items"].as_array().into_iter().flatten() {
+        // In this order: a policy refuses to delete a group that services use, and who uses it is
+        // what the operator wrote last.
+        for kinds in ["virtualservices,realservers", "placements", "directorgroups"] {
+            self.clear_kinds(kinds)?;
+        }
+        Ok(())
+    }
+
+    fn clear_kinds(&self, kinds: &str) -> Result<()> {
+        let list = self.get(&[kinds, "-A"])?;
+        let objects: Vec<_> = list["items"].as_array().into_iter().flatten().collect();
+        if objects.is_empty() {
+            return Ok(());
+        }
+        let patch = |object: &Value, more: &[&str]| {
             let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default();
             let kind = object["kind"].as_str().unwrap_or_default().to_lowercase();
             let name = format!("{kind}/{}", text("name"));
             let namespace = format!("--namespace={}", text("namespace"));
-            // It may go by itself meanwhile; whether all is gone is asked below.
-            drop(self.kubectl(&["patch", &namespace, &name, "--type=merge", "-p", FINISHED], None));
+            let all = ["patch", &namespace, &name, "--type=merge"];
+            // It may have gone meanwhile; whether all is gone is asked below.
+            drop(self.kubectl(&[&all[..], more].concat(), None));
+        };
+        for group in objects.iter().filter(|object| object["kind"] == "DirectorGroup") {
+            patch(group, &["--subresource=status", "-p", UNUSED]);
         }
-        self.wait_for(
-            "all objects are gone",
-            Duration::from_secs(20),
-            &[KINDS, "-A"],
-            |list| list["items"].as_array().is_none_or(Vec::is_empty),
-        )?;
+        self.kubectl(&["delete", kinds, "--all", "-A", "--wait=false"], None)?;
+        for object in objects {
+            patch(object, &["-p", FINISHED]);
+        }
+        let limit = Duration::from_secs(20);
+        self.wait_for("all objects are gone", limit, &[kinds, "-A"], |list| {
+            list["items"].as_array().is_none_or(Vec::is_empty)
+        })?;
         Ok(())
     }
 }
 
+const UNUSED: &str = r#"{"status":{"virtualServices":0}}"#;
 const FINISHED: &str = r#"{"metadata":{"finalizers":null}}"#;
 
 /// A condition of an object, by its type.

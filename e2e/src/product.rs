@@ -234,6 +234,7 @@ pub fn agent_program(host: &Host, options: &AgentOptions, subcommand: &[&str]) -
         .env("LVS_LOG_FORMAT", "text")
         .env("LVS_ADMIN_ADDRESS", "127.0.0.1:9479")
         .env("RUST_BACKTRACE", "1")
+        .env("NO_COLOR", "1")
         .mounts(NodeFolders::of(host).mounts(options.confined))
         .timeout(Duration::from_secs(60))
 }

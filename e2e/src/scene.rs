@@ -54,7 +54,7 @@ pub fn play(lab: &Lab, name: &str, test: Test) -> Result<()> {
         Ok(()) => progress::say(&format!("== {name}: passed after {took:.1} s")),
         Err(error) => {
             progress::say(&format!("== {name}: FAILED after {took:.1} s: {error:#}"));
-            let folder = lab.folder().join(format!("evidence-{name}"));
+            let folder = lab.folder().join(format!("evidence-{}", file_name(name)));
             let why = format!("{error:?}");
             evidence::gather(&folder, &scene.guest, &scene.control_plane, &why);
         }
@@ -66,6 +66,10 @@ pub fn play(lab: &Lab, name: &str, test: Test) -> Result<()> {
     result
 }
 
+fn file_name(test: &str) -> String {
+    test.replace("::", "-")
+}
+
 fn text_of(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
@@ -74,7 +78,7 @@ fn text_of(panic: &(dyn Any + Send)) -> &str {
 
 impl Scene {
     fn set(name: &str, guest: Arc<Guest>, control_plane: Arc<ControlPlane>) -> Result<Self> {
-        let namespace = name.replace(['_', ':'], "-").trim_matches('-').to_owned();
+        let namespace = file_name(name).replace('_', "-");
         control_plane.add_namespace(&namespace)?;
         Ok(Self {
             name: name.to_owned(),
