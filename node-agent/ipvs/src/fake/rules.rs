@@ -251,7 +251,7 @@ fn unicast(kernel: &FakeIpvs, address: IpAddr) -> Result<(), Errno> {
     let refused = match address {
         IpAddr::V4(v4) => {
             kernel.no_addresses
-                || v4.octets()[0] == 0
+                || v4.is_unspecified()
                 || v4.is_broadcast()
                 || v4.is_multicast()
                 || kernel.broadcast_addresses.contains(&address)

@@ -35,7 +35,7 @@ impl Random {
         choices[usize::try_from(index).unwrap_or_default()].clone()
     }
 
-    /// The first three make services, so that what follows is not all refused with ESRCH.
+    /// The first three make the common services, so that what follows is not all refused with ESRCH.
     fn operation(&mut self, place: usize) -> Operation {
         let verbs = [
             [Verb::NewService; 3].as_slice(),
@@ -47,9 +47,10 @@ impl Random {
         ]
         .concat();
         let picked = self.pick(&verbs);
-        let verb = if place < 3 { Verb::NewService } else { picked };
-        let wrong = self.one_in(5);
-        let service = self.service();
+        let (verb, wrong, service) = match common_services().get(place) {
+            Some(service) => (Verb::NewService, false, *service),
+            None => (picked, self.one_in(5), self.service()),
+        };
         match verb {
             Verb::NewService | Verb::GetService => {
                 let (service, settings) = self.service_settings(service, wrong);
@@ -89,29 +90,10 @@ impl Random {
     }
 
     fn service(&mut self) -> ServiceIdentity {
-        let v4 = |last: u8| address4([172, 16, 0, last]);
-        let by_address = |family, protocol, address, port| ServiceIdentity {
-            family,
-            mark: None,
-            protocol,
-            address,
-            port,
-        };
-        let by_mark = |family, mark| ServiceIdentity {
-            family,
-            mark: Some(mark),
-            protocol: 0,
-            address: [0; 16],
-            port: 0,
-        };
-        let common = [
-            by_address(AF_INET, IPPROTO_TCP, v4(9), 80),
-            by_address(AF_INET6, IPPROTO_TCP, address6(0xfd00, 9), 80),
-            by_mark(AF_INET, 7),
-        ];
         if !self.one_in(4) {
-            return self.pick(&common);
+            return self.pick(&common_services());
         }
+        let v4 = |last: u8| address4([172, 16, 0, last]);
         self.pick(&[
             by_address(AF_INET, IPPROTO_UDP, v4(9), 80),
             by_address(AF_INET, IPPROTO_TCP, v4(10), 0),
@@ -210,7 +192,8 @@ impl Random {
         (destination, settings)
     }
 
-    /// Addresses that are refused whatever addresses and routes the namespace has.
+    /// Addresses that are refused whatever addresses and routes the namespace has; and 0.0.0.9, which is not: the
+    /// kernel's idea of "this network" has been 0.0.0.0 alone since Linux 5.3.
     fn not_unicast(&mut self, destination: &mut DestinationIdentity) {
         destination.address = if destination.family == Some(AF_INET6) {
             self.pick(&[address6(0xff02, 1), address6(0xfe80, 1), [0; 16]])
@@ -222,6 +205,34 @@ impl Random {
                 address4([0, 0, 0, 9]),
             ])
         };
+    }
+}
+
+fn common_services() -> [ServiceIdentity; 3] {
+    [
+        by_address(AF_INET, IPPROTO_TCP, address4([172, 16, 0, 9]), 80),
+        by_address(AF_INET6, IPPROTO_TCP, address6(0xfd00, 9), 80),
+        by_mark(AF_INET, 7),
+    ]
+}
+
+fn by_address(family: u16, protocol: u16, address: [u8; 16], port: u16) -> ServiceIdentity {
+    ServiceIdentity {
+        family,
+        mark: None,
+        protocol,
+        address,
+        port,
+    }
+}
+
+fn by_mark(family: u16, mark: u32) -> ServiceIdentity {
+    ServiceIdentity {
+        family,
+        mark: Some(mark),
+        protocol: 0,
+        address: [0; 16],
+        port: 0,
     }
 }
 
