@@ -75,9 +75,9 @@ impl Drop for Peer {
     }
 }
 
-/// iproute2 shows protocols from 6.3 on: then that of 127.0.0.1 too.
+/// iproute2 shows protocols (77 = 0x4d) from 6.3 on: then that of ::1 too.
 fn shows_our_mark(shown: &str) -> bool {
-    shown.contains("proto 77") || !shown.contains("proto kernel_lo")
+    shown.contains("proto 0x4d") || !shown.contains("proto kernel_lo")
 }
 
 fn key(interface: &str, address: IpAddr) -> AddressKey {
