@@ -10,10 +10,14 @@ use libtest_mimic::{Arguments, Failed, Trial};
 
 #[path = "lab/itself.rs"]
 mod itself;
+#[path = "lab/shop.rs"]
+mod shop;
+#[path = "lab/traffic.rs"]
+mod traffic;
 
 /// Every module's tests, in the order in which they run.
 fn all() -> Vec<(&'static str, Test)> {
-    [itself::TESTS].concat()
+    [itself::TESTS, traffic::TESTS].concat()
 }
 
 fn main() -> ExitCode {

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use e2e::capture::Capture;
-use e2e::clock;
 use e2e::netlink_capture;
 use e2e::oracle;
 use e2e::process::Signal;
@@ -201,9 +200,11 @@ fn confined(scene: &Scene) -> Result<()> {
         oracle::sysctl(&rs1, "net.ipv4.conf.eth0.arp_ignore")? == "1",
         "another namespace's"
     );
-    let (took, _) = clock::until("a process ends", Duration::from_secs(9), || {
-        Ok(Some(rs1.program(Program::line("true"))?.took))
-    })?;
-    scene.step(&format!("a process costs {took:?}"));
+    let disturb = format!("{{ sleep 1; ip address add {VIP}/32 dev lo; }} &");
+    let healed = format!("ip -o address show dev lo | grep -q {VIP}");
+    let took = oracle::healed_after(&rs1, &disturb, &healed, Duration::from_secs(20))?;
+    scene.step(&format!("healed after {took:?}"));
+    let bounds = Duration::from_millis(900)..Duration::from_secs(4);
+    ensure!(bounds.contains(&took), "a second later it was healed, not {took:?}");
     Ok(())
 }
