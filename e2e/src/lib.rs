@@ -28,6 +28,7 @@ pub mod protocol;
 pub mod root_image;
 pub mod scene;
 pub mod settings;
+pub mod shop;
 pub mod snapshot;
 pub mod tools;
 pub mod topology;

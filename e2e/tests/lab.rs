@@ -6,12 +6,11 @@ use std::sync::Arc;
 use e2e::lab::Lab;
 use e2e::scene::{self, Test};
 use e2e::settings;
+use e2e::shop;
 use libtest_mimic::{Arguments, Failed, Trial};
 
 #[path = "lab/itself.rs"]
 mod itself;
-#[path = "lab/shop.rs"]
-mod shop;
 #[path = "lab/traffic.rs"]
 mod traffic;
 

@@ -3,24 +3,27 @@
 use std::fs;
 use std::time::Duration;
 
+use crate::product::{self, AgentOptions};
+use crate::scene::Scene;
+use crate::snapshot::Snapshot;
+use crate::topology::HostPlan;
+use crate::{clock, traffic};
 use anyhow::{Context, Result};
-use e2e::product::{self, AgentOptions};
-use e2e::scene::Scene;
-use e2e::snapshot::Snapshot;
-use e2e::topology::HostPlan;
-use e2e::{clock, traffic};
 
 /// The nodes of the examples, with the last byte of their addresses.
-pub(crate) const NODES: [(&str, u8); 3] = [("dir1", 10), ("rs1", 30), ("rs2", 40)];
+pub const NODES: [(&str, u8); 3] = [("dir1", 10), ("rs1", 30), ("rs2", 40)];
 
 /// What is waited for at most, where nothing else is said. The guest may be emulated.
-pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+pub const LIMIT: Duration = Duration::from_secs(60);
 
 /// What every node looked like before anything was applied.
-pub(crate) type Before = Vec<(&'static str, Snapshot)>;
+pub type Before = Vec<(&'static str, Snapshot)>;
 
 /// Lays the hosts, starts agents and operator, and nginx on the real servers.
-pub(crate) fn open(scene: &Scene, plans: &[HostPlan], options: &AgentOptions) -> Result<Before> {
+///
+/// # Errors
+/// When something does not come about in time.
+pub fn open(scene: &Scene, plans: &[HostPlan], options: &AgentOptions) -> Result<Before> {
     scene.lay(plans)?;
     let mut before = Vec::new();
     for (name, _) in NODES {
@@ -38,41 +41,64 @@ pub(crate) fn open(scene: &Scene, plans: &[HostPlan], options: &AgentOptions) ->
 }
 
 /// The manifests of an example of the chart, in the order of their files.
-pub(crate) fn example(name: &str) -> Result<String> {
+///
+/// # Errors
+/// When something does not come about in time.
+pub fn example(name: &str) -> Result<String> {
     let folder = product::chart().join("examples").join(name);
     let mut files: Vec<_> = fs::read_dir(&folder)?.collect::<Result<_, _>>()?;
     files.sort_by_key(fs::DirEntry::file_name);
-    let manifests = files.iter().map(fs::DirEntry::path).filter(|path| path.extension().is_some_and(|e| e == "yaml"));
+    let manifests = files
+        .iter()
+        .map(fs::DirEntry::path)
+        .filter(|path| path.extension().is_some_and(|e| e == "yaml"));
     let texts: Vec<String> = manifests.map(fs::read_to_string).collect::<Result<_, _>>()?;
     Ok(texts.join("\n---\n"))
 }
 
 /// Applies an example and waits until its service is ready; says how long that took.
-pub(crate) fn serve(scene: &Scene, name: &str, service: &str) -> Result<Duration> {
+///
+/// # Errors
+/// When something does not come about in time.
+pub fn serve(scene: &Scene, name: &str, service: &str) -> Result<Duration> {
     scene.apply(&example(name)?)?;
     ready(scene, service)
 }
 
 /// Waits until a service of the shop is ready.
-pub(crate) fn ready(scene: &Scene, service: &str) -> Result<Duration> {
+///
+/// # Errors
+/// When something does not come about in time.
+pub fn ready(scene: &Scene, service: &str) -> Result<Duration> {
     let object = format!("virtualservice/{service}");
-    scene.control_plane().wait_for_condition("shop", &object, ("Ready", "True"), LIMIT)
+    scene
+        .control_plane()
+        .wait_for_condition("shop", &object, ("Ready", "True"), LIMIT)
 }
 
 /// Deletes an example, and expects every node to be as it was.
-pub(crate) fn close(scene: &Scene, name: &str, before: &Before) -> Result<()> {
+///
+/// # Errors
+/// When something does not come about in time.
+pub fn close(scene: &Scene, name: &str, before: &Before) -> Result<()> {
     // As the README says: the services first, the group when nobody names it any more.
     let example = example(name)?;
-    let (group, services): (Vec<&str>, Vec<&str>) =
-        example.split("\n---\n").partition(|manifest| manifest.contains("kind: DirectorGroup"));
+    let (group, services): (Vec<&str>, Vec<&str>) = example
+        .split("\n---\n")
+        .partition(|manifest| manifest.contains("kind: DirectorGroup"));
     scene.delete(&services.join("\n---\n"))?;
     let gone = |list: &serde_json::Value| list["items"].as_array().is_some_and(Vec::is_empty);
-    scene.control_plane().wait_for("no placement is left", LIMIT, &["placements", "-A"], gone)?;
+    scene
+        .control_plane()
+        .wait_for("no placement is left", LIMIT, &["placements", "-A"], gone)?;
     let deleted = || Ok(scene.delete(&group.join("\n---\n")).ok());
     clock::until("the group goes, too", LIMIT, deleted)?;
     for (name, snapshot) in before {
         let now = Snapshot::of(&*scene.host(name)?)?;
-        snapshot.diff(&now).expect_empty(name).context("after everything was deleted")?;
+        snapshot
+            .diff(&now)
+            .expect_empty(name)
+            .context("after everything was deleted")?;
     }
     Ok(())
 }
