@@ -72,9 +72,10 @@ impl From<kube::Error> for Error {
         let kube::Error::Api(status) = error else {
             return Self::Other(error);
         };
-        let unknown_field = ["field not declared in schema", "strict decoding error", "unknown field"];
-        if unknown_field.iter().any(|text| status.message.contains(text)) {
-            return Self::OldSchema(status.message);
+        // The message quotes the whole object first.
+        let unknown_field = ["field not declared in schema", "strict decoding error"];
+        if let Some(start) = unknown_field.iter().find_map(|text| status.message.rfind(text)) {
+            return Self::OldSchema(status.message[start..].to_owned());
         }
         match status.code {
             409 => Self::Conflict,

@@ -26,6 +26,8 @@ pub mod view;
 pub mod write;
 
 #[cfg(test)]
+mod tests;
+#[cfg(test)]
 mod world;
 
 pub use snapshot::{Key, Meta, Objects, Snapshot, Stored};

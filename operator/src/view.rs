@@ -5,7 +5,7 @@
 //! word (the out-of-service taint) say something about an agent that is silent.
 
 use crate::snapshot::{Key, LeaseFacts, Snapshot, StoredPlacement};
-use crds::names::{LEASE_SECONDS, SILENT_DIRECTOR_SECONDS};
+use crds::names::{LEASE_RENEW_SECONDS, LEASE_SECONDS, SILENT_DIRECTOR_SECONDS};
 use crds::{HostState, Subject, SubjectKind};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
@@ -17,6 +17,7 @@ pub struct View<'a> {
     pub snapshot: &'a Snapshot,
     /// When it is looked at.
     pub now: Timestamp,
+    newest_sign: Option<Timestamp>,
     by_subject: BTreeMap<Key, Vec<&'a StoredPlacement>>,
     by_address: BTreeMap<&'a str, Vec<&'a StoredPlacement>>,
     unreadable: BTreeMap<Key, Vec<Unreadable<'a>>>,
@@ -65,6 +66,7 @@ impl<'a> View<'a> {
         Self {
             snapshot,
             now,
+            newest_sign: snapshot.leases.values().filter_map(|lease| lease.renewed).max(),
             by_subject,
             by_address,
             unreadable,
@@ -140,21 +142,24 @@ impl<'a> View<'a> {
         self.snapshot.leases.get(node)
     }
 
-    fn renewed_within(&self, node: &str, seconds: i64) -> bool {
-        let renewed = self.lease(node).and_then(|lease| lease.renewed);
-        renewed.is_some_and(|renewed| self.now.duration_since(renewed) < SignedDuration::from_secs(seconds))
-    }
-
     /// Whether the node's agent gave a sign of life lately.
     pub fn is_fresh(&self, node: &str) -> bool {
-        self.renewed_within(node, LEASE_SECONDS.into())
+        let age = self.renewed(node).map(|renewed| self.now.duration_since(renewed));
+        age.is_some_and(|age| age < SignedDuration::from_secs(LEASE_SECONDS.into()))
     }
 
     /// Whether the node's agent has been silent for so long that a host part no longer waits for it. An agent that never
     /// had a Lease is not silent: nobody knows since when.
+    ///
+    /// Measured against the newest sign of life of any agent, and not against the clock: Leases are one kind with one
+    /// order of versions, so a newer one proves that this one was not merely late in a watch that hangs. Where no agent
+    /// lives, none would withdraw anything.
     pub fn is_silent(&self, node: &str) -> bool {
-        let known = self.lease(node).is_some_and(|lease| lease.renewed.is_some());
-        known && !self.renewed_within(node, i64::from(LEASE_SECONDS) + SILENT_DIRECTOR_SECONDS)
+        let silence = self
+            .newest_sign
+            .zip(self.renewed(node))
+            .map(|(newest, renewed)| newest.duration_since(renewed));
+        silence.is_some_and(|silence| silence >= patience())
     }
 
     /// When the node's Lease was renewed last.
@@ -196,14 +201,27 @@ impl<'a> View<'a> {
         if self.is_fresh(node) { fact } else { HostFact::Unknown }
     }
 
-    /// When a Lease runs out, or a silent director has been waited for long enough.
+    /// When a Lease runs out, or a silent director has been waited for long enough; and until others' signs of life have
+    /// proven that, every time that they are due.
     pub fn next_deadline(&self) -> Option<Timestamp> {
         let lease = SignedDuration::from_secs(LEASE_SECONDS.into());
-        let silent = lease + SignedDuration::from_secs(SILENT_DIRECTOR_SECONDS);
-        let renewals = self.snapshot.leases.values().filter_map(|lease| lease.renewed);
-        let ends = renewals.flat_map(|renewed| [renewed.checked_add(lease), renewed.checked_add(silent)]);
-        ends.flatten().filter(|end| *end > self.now).min()
+        let renewal = SignedDuration::from_secs(i64::try_from(LEASE_RENEW_SECONDS).unwrap_or(i64::MAX));
+        let nodes = self.snapshot.leases.iter().filter(|(node, _)| !self.is_silent(node));
+        let looks = nodes.filter_map(|(_, facts)| {
+            let ends = [
+                facts.renewed?.checked_add(lease),
+                facts.renewed?.checked_add(patience()),
+            ];
+            let next = ends.into_iter().flatten().find(|end| *end > self.now);
+            next.or_else(|| self.now.checked_add(renewal).ok())
+        });
+        looks.min()
     }
+}
+
+/// For how long a host part waits for a silent director.
+fn patience() -> SignedDuration {
+    SignedDuration::from_secs(i64::from(LEASE_SECONDS) + SILENT_DIRECTOR_SECONDS)
 }
 
 /// The VirtualService that a Placement exists for.

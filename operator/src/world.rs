@@ -329,14 +329,25 @@ impl World {
     pub(crate) fn settle(&mut self) -> usize {
         for passes in 0..40 {
             self.now += SignedDuration::from_millis(50);
+            self.agents();
             self.check();
             if self.pass().writes.is_empty() {
                 return passes;
             }
             self.check();
-            self.agents();
         }
         panic!("never settled: {:#?}", self.decide().writes);
+    }
+
+    /// A node boots: its kernel is empty, and its agent has not started yet.
+    pub(crate) fn reboot(&mut self, node: &str, boot: &str) {
+        self.boots.insert(node.to_owned(), boot.to_owned());
+    }
+
+    /// Whether the report was written in the boot that the node is in.
+    fn is_of_this_boot(&self, placement: &Placement) -> bool {
+        let reported = placement.status.as_ref().and_then(|status| status.boot_id.as_ref());
+        reported == self.boots.get(&placement.spec.node_name)
     }
 
     /// What must hold at every moment.
@@ -345,35 +356,124 @@ impl World {
         for placement in &self.objects.placements {
             let node = placement.spec.node_name.as_str();
             let entries = placement.spec.director.iter().flat_map(|part| &part.addresses);
-            for entry in entries.filter(|entry| entry.address_owner == AddressOwner::Node) {
-                let other = owners.insert(&entry.address, node).unwrap_or(node);
-                assert_eq!(other, node, "{} is on two nodes", entry.address);
+            let told = entries
+                .filter(|entry| entry.address_owner == AddressOwner::Node)
+                .map(|entry| &entry.address);
+            let report = placement
+                .status
+                .iter()
+                .flat_map(|status| &status.director)
+                .flat_map(|report| &report.addresses);
+            let report = report.filter(|entry| entry.role == Role::Active && self.is_of_this_boot(placement));
+            for address in told.chain(report.map(|entry| &entry.address)) {
+                let other = owners.insert(address, node).unwrap_or(node);
+                assert_eq!(other, node, "{address} is on two nodes");
             }
             let hosts = placement.spec.real_server.iter();
             for (part, vip) in hosts.flat_map(|part| part.addresses.iter().map(move |vip| (part, vip))) {
                 if vip.withdraw {
-                    self.check_nobody_sends(part, &vip.address);
+                    self.check_nobody_sends(placement, part, &vip.address);
                 }
             }
         }
     }
 
-    fn check_nobody_sends(&self, host: &HostPart, vip: &str) {
-        for placement in &self.objects.placements {
-            if self.silent.contains(&placement.spec.node_name) {
+    fn check_nobody_sends(&self, host: &Placement, part: &HostPart, vip: &str) {
+        let same_subject = |other: &&Placement| other.spec.subject == host.spec.subject;
+        for director in self.objects.placements.iter().filter(same_subject) {
+            let spec = director.spec.director.iter();
+            let told = spec.filter(|part| {
+                part.addresses
+                    .iter()
+                    .any(|entry| entry.address == vip && !entry.withdraw)
+            });
+            for entry in told.flat_map(|part| &part.real_servers) {
+                let here = entry.node_name.as_ref() == Some(&host.spec.node_name);
+                let is_told = here && entry.prepared.iter().any(|prepared| prepared == vip);
+                assert!(
+                    !is_told,
+                    "{} is withdrawn while a director is told to send {vip} to it",
+                    entry.name
+                );
+            }
+            if !self.is_of_this_boot(director) || self.is_long_silent(&director.spec.node_name) {
                 continue;
             }
-            let report = placement.status.iter().flat_map(|status| &status.director);
+            let report = director.status.iter().flat_map(|status| &status.director);
             for report in report.filter(|report| report.addresses.iter().any(|entry| entry.address == vip)) {
                 for entry in report
                     .real_servers
                     .iter()
                     .filter(|entry| entry.state != DestinationState::Unprepared)
                 {
-                    let sends = host.real_servers.iter().any(|guest| guest.addresses == entry.addresses);
+                    let sends = part.real_servers.iter().any(|guest| guest.addresses == entry.addresses);
                     assert!(!sends, "{} is withdrawn while a director sends {vip} to it", entry.name);
                 }
             }
+        }
+    }
+
+    fn is_long_silent(&self, node: &str) -> bool {
+        let lease = self
+            .objects
+            .leases
+            .iter()
+            .find(|lease| lease.name_any() == names::agent_lease(node));
+        let renewed = lease.and_then(|lease| lease.spec.as_ref()?.renew_time.as_ref());
+        renewed.is_none_or(|renewed| self.now.duration_since(renewed.0) >= SignedDuration::from_secs(70))
+    }
+
+    /// What must hold when everybody is done: nothing is left of what is gone, every claim has one holder.
+    pub(crate) fn check_rest(&self) {
+        let mut keys = BTreeSet::new();
+        for placement in &self.objects.placements {
+            let subject = &placement.spec.subject.name;
+            assert!(
+                self.objects
+                    .virtual_services
+                    .iter()
+                    .any(|there| there.name_any() == *subject),
+                "{subject} is gone"
+            );
+            assert_eq!(placement.metadata.deletion_timestamp, None);
+            let entries = placement.spec.director.iter().flat_map(|part| &part.addresses);
+            assert!(
+                entries
+                    .clone()
+                    .all(|entry| entry.address_owner == AddressOwner::Node && !entry.withdraw)
+            );
+            let hosts = placement.spec.real_server.iter().flat_map(|part| &part.addresses);
+            assert!(hosts.into_iter().all(|entry| !entry.leaving && !entry.withdraw));
+            for part in placement.spec.director.iter() {
+                for (vip, service) in part
+                    .addresses
+                    .iter()
+                    .flat_map(|vip| part.services.iter().map(move |s| (vip, s)))
+                {
+                    assert!(
+                        keys.insert((vip.address.clone(), service.protocol, service.port)),
+                        "{subject} shares a claim"
+                    );
+                }
+                assert!(
+                    part.real_servers
+                        .iter()
+                        .all(|entry| entry.prepared.len() == part.addresses.len())
+                );
+            }
+        }
+        for service in &self.objects.virtual_services {
+            let accepted = self.said(&service.name_any(), "Accepted");
+            let is_placed = self
+                .objects
+                .placements
+                .iter()
+                .any(|there| there.spec.subject.name == service.name_any());
+            assert!(
+                !accepted.starts_with("True") || is_placed,
+                "{} is accepted and not placed",
+                service.name_any()
+            );
         }
     }
 

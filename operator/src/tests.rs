@@ -1,0 +1,152 @@
+//! Two operators on views of different age, agents that are silent or reboot, crashes between writes: whatever happens,
+//! the rules hold at every step, and when it ends the world comes to rest at a fixpoint.
+
+use crate::snapshot::Objects;
+use crate::world::{RS1, RS2, WEB, World};
+use crate::{Snapshot, reconcile};
+use jiff::SignedDuration;
+use kube::ResourceExt;
+
+/// A reproducible stream of choices (xorshift).
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 >> 11).unwrap() % sides
+    }
+
+    fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
+        from[self.roll(from.len())]
+    }
+}
+
+/// An operator's view: each kind as old as its watch is late.
+#[derive(Default)]
+struct Operator {
+    seen: Objects,
+}
+
+impl Operator {
+    fn catch_up(&mut self, world: &World, dice: &mut Dice) {
+        match dice.roll(6) {
+            0 => self.seen.virtual_services.clone_from(&world.objects.virtual_services),
+            1 => self.seen.real_servers.clone_from(&world.objects.real_servers),
+            2 => self.seen.nodes.clone_from(&world.objects.nodes),
+            3 => self.seen.leases.clone_from(&world.objects.leases),
+            4 => self.seen.placements.clone_from(&world.objects.placements),
+            _ => self.seen = world.objects.clone(),
+        }
+    }
+
+    /// Decides on what it sees, and crashes after some of the writes.
+    fn pass(&self, world: &mut World, dice: &mut Dice) {
+        let writes = reconcile(&Snapshot::from_objects(self.seen.clone()), world.now).writes;
+        let carried_out = if dice.roll(3) == 0 {
+            dice.roll(writes.len() + 1)
+        } else {
+            writes.len()
+        };
+        for write in writes.iter().take(carried_out) {
+            let _ = world.carry_out(write);
+            world.check();
+        }
+    }
+}
+
+const NODES: [&str; 4] = ["dir1", "dir2", "rs1", "rs2"];
+
+fn something_happens(world: &mut World, dice: &mut Dice) {
+    match dice.roll(14) {
+        0 | 1 => {
+            let service = WEB
+                .replace("name: web", &format!("name: {}", dice.pick(&["web", "api", "old"])))
+                .replace("192.168.56.100", dice.pick(&["192.168.56.100", "192.168.56.101"]))
+                .replace("port: 80", dice.pick(&["port: 80", "port: 443"]));
+            world.apply(&service);
+        }
+        2 => world.delete_service(dice.pick(&["web", "api", "old"])),
+        3 | 4 => {
+            // rs2 is a machine of its own, or one beside the director's agent.
+            let beside = RS2.replace(
+                "nodeName: rs2, addresses: [192.168.56.40]",
+                "nodeName: dir1, addresses: [192.168.56.15]",
+            );
+            let real_server = dice.pick(&[RS1, RS2, RS2, &beside]).to_owned();
+            world.apply(&real_server.replace("addresses:", &format!("weight: {}, addresses:", dice.roll(3))));
+        }
+        5 => world.delete_real_server(dice.pick(&["rs1", "rs2"])),
+        6 => {
+            for node in ["dir1", "dir2"] {
+                let value = (dice.roll(2) == 0).then_some("true");
+                world.label(node, "lvs-operator.io/director", value);
+            }
+        }
+        7 => {
+            let node = dice.pick(&NODES).to_owned();
+            if !world.silent.remove(&node) {
+                world.silent.insert(node);
+            }
+        }
+        8 => {
+            let node = dice.pick(&NODES);
+            world.reboot(node, &format!("boot {}", dice.roll(1_000_000)));
+        }
+        9 => world.now += SignedDuration::from_secs(i64::try_from(dice.roll(50)).unwrap()),
+        10 => {
+            let names: Vec<String> = world.objects.placements.iter().map(ResourceExt::name_any).collect();
+            if !names.is_empty() && dice.roll(3) == 0 {
+                world.delete_placement(&names[dice.roll(names.len())]);
+            }
+        }
+        _ => {
+            let node = dice.pick(&NODES);
+            if !world.silent.contains(node) {
+                world.agent(node);
+            }
+        }
+    }
+}
+
+fn play(seed: u64) {
+    let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let mut world = World::serving();
+    let mut operators = [Operator::default(), Operator::default()];
+    for operator in &mut operators {
+        operator.seen = world.objects.clone();
+    }
+    for _ in 0..80 {
+        something_happens(&mut world, &mut dice);
+        world.check();
+        let operator = &mut operators[dice.roll(2)];
+        if dice.roll(4) > 0 {
+            operator.catch_up(&world, &mut dice);
+        }
+        if dice.roll(3) > 0 {
+            operator.pass(&mut world, &mut dice);
+        }
+    }
+    world.silent.clear();
+    world.label("dir1", "lvs-operator.io/director", Some("true"));
+    world.label("dir2", "lvs-operator.io/director", None);
+    world.settle();
+    world.check_rest();
+}
+
+#[test]
+fn f27_two_operators_on_old_views_and_crashes_keep_the_rules_and_come_to_rest() {
+    for seed in 1..=1500 {
+        let result = std::panic::catch_unwind(|| play(seed));
+        assert!(result.is_ok(), "seed {seed}");
+    }
+}
+
+#[test]
+fn what_is_applied_and_reported_is_not_written_again() {
+    let world = World::serving();
+    let decisions = world.decide();
+    assert_eq!(decisions.writes, []);
+    assert_eq!(decisions.refusals, 0);
+}
