@@ -180,7 +180,8 @@ impl ControlPlane {
         {
             return Ok(());
         }
-        self.kubectl(&["delete", "leases,events", "--all", "-n", SYSTEM], None)?;
+        self.kubectl(&["delete", "leases", "--all", "-n", SYSTEM], None)?;
+        self.kubectl(&["delete", "events", "--all", "-A"], None)?;
         // In this order: a policy refuses to delete a group that services use, and who uses it is
         // what the operator wrote last.
         for kinds in ["virtualservices,realservers", "placements", "directorgroups"] {

@@ -1,8 +1,9 @@
 //! What the kernel does, as told by other people's tools.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::program::Program;
@@ -63,7 +64,7 @@ fn parse_counters(text: &str) -> Result<BTreeMap<String, Counters>> {
         };
         let numbers: Vec<u64> = numbers.iter().filter_map(|word| word.parse().ok()).collect();
         let [connections, packets_in, packets_out, bytes_in, bytes_out] = numbers[..] else {
-            anyhow::bail!("not a line of counters: {line}");
+            bail!("not a line of counters: {line}");
         };
         let counters = Counters {
             connections,
@@ -122,6 +123,29 @@ pub fn arp_answers(from: &Host, address: &str) -> Result<BTreeSet<String>> {
     let macs = output.stdout.lines().filter(|line| line.starts_with("Unicast reply"));
     let macs = macs.filter_map(|line| line.split(['[', ']']).nth(1));
     Ok(macs.map(str::to_lowercase).collect())
+}
+
+/// Disturbs a host by one shell command and measures, inside the guest, how long it takes until
+/// another one succeeds: a way through the host would cost more than what is measured.
+///
+/// # Errors
+/// When the disturbance fails, or nothing heals it in time.
+pub fn healed_after(host: &Host, disturb: &str, healed: &str, limit: Duration) -> Result<Duration> {
+    let script = format!(
+        "{{ {disturb}\n}} >&2 || exit 9; read begin rest < /proc/uptime
+        until {{ {healed}\n}} > /dev/null 2>&1; do :; done; read end rest < /proc/uptime
+        echo $begin $end"
+    );
+    let output = host.program(Program::shell(&script).timeout(limit))?;
+    let mut times = output
+        .stdout
+        .split_whitespace()
+        .map(|word| word.replace('.', "").parse());
+    let (Some(Ok(begin)), Some(Ok(end))) = (times.next(), times.next()) else {
+        bail!("not two times: {}", output.stdout);
+    };
+    // Hundredths of a second.
+    Ok(Duration::from_millis(u64::saturating_sub(end, begin) * 10))
 }
 
 #[cfg(test)]
