@@ -1,13 +1,13 @@
 //! What the kernel's answer to a change means, for the real kernel and the fake one alike.
 
-use ipvs::{Errno, Meaning, Verb, meaning};
+use ipvs::{Errno, Meaning, meaning};
 
 use super::KernelError;
 
 /// What `answer` means for an IPVS change. A deletion of what is gone already is done.
 pub(super) fn of_ipvs(change: &ipvs::Change, answer: Result<(), Errno>) -> Result<(), KernelError> {
     let Err(errno) = answer else { return Ok(()) };
-    match meaning(verb(change), errno) {
+    match meaning(change.verb(), errno) {
         Meaning::Done => Ok(()),
         Meaning::NoScheduler => match scheduler(change) {
             Some(scheduler) => Err(KernelError::SchedulerMissing { scheduler }),
@@ -16,29 +16,6 @@ pub(super) fn of_ipvs(change: &ipvs::Change, answer: Result<(), Errno>) -> Resul
         Meaning::Stale | Meaning::Invalid | Meaning::Transient | Meaning::NoFamily | Meaning::Forbidden => {
             Err(KernelError::Refused { errno })
         }
-    }
-}
-
-/// The request that a change is sent as.
-pub(super) fn verb(change: &ipvs::Change) -> Verb {
-    match change {
-        ipvs::Change::AddService { service: _, config: _ } => Verb::NewService,
-        ipvs::Change::EditService { service: _, config: _ } => Verb::SetService,
-        ipvs::Change::DeleteService { service: _ } => Verb::DelService,
-        ipvs::Change::AddDestination {
-            service: _,
-            destination: _,
-            config: _,
-        } => Verb::NewDest,
-        ipvs::Change::EditDestination {
-            service: _,
-            destination: _,
-            config: _,
-        } => Verb::SetDest,
-        ipvs::Change::DeleteDestination {
-            service: _,
-            destination: _,
-        } => Verb::DelDest,
     }
 }
 

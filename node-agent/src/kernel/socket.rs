@@ -265,3 +265,6 @@ fn code(payload: &[u8]) -> Result<(), Errno> {
         Some(code) => Err(Errno(code.saturating_neg())),
     }
 }
+
+#[cfg(test)]
+mod tests;

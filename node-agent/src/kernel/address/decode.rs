@@ -244,3 +244,6 @@ fn text(value: &[u8]) -> String {
 fn undecoded(error: DecodeError) -> KernelError {
     KernelError::Io(format!("rtnetlink: {error}"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,108 @@
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::*;
+
+fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(4 + value.len()).unwrap();
+    let mut bytes = [length.to_ne_bytes(), kind.to_ne_bytes()].concat();
+    bytes.extend(value);
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    bytes
+}
+
+fn next_hop(flags: u8, interface: u32) -> Vec<u8> {
+    let mut bytes = vec![16, 0, flags, 0];
+    bytes.extend(interface.to_ne_bytes());
+    bytes.extend(attribute(5, &[10, 1, 0, 2]));
+    bytes
+}
+
+fn names() -> BTreeMap<u32, String> {
+    BTreeMap::from([(2, "eth0".to_owned()), (3, "eth1".to_owned())])
+}
+
+fn route(header: [u8; 12], attributes: &[Vec<u8>]) -> Vec<String> {
+    let payload = [header.to_vec(), attributes.concat()].concat();
+    let routes = read_routes(&payload, &names()).unwrap();
+    let text = |route: &Route| format!("{} {} {}", route.network, route.interface, route.metric);
+    routes.iter().map(text).collect()
+}
+
+/// struct rtmsg: family, destination's prefix length, source's, tos, table, protocol, scope, type, flags.
+const TO_16: [u8; 12] = [2, 16, 0, 0, 254, 3, 0, 1, 0, 0, 0, 0];
+
+#[test]
+fn a_route_leaves_by_each_next_hop_that_lives() {
+    let destination = attribute(RTA_DST, &[10, 9, 0, 0]);
+    let hops = [next_hop(0, 2), next_hop(DEAD, 3), next_hop(0, 3), next_hop(0, 99)].concat();
+    let multipath = attribute(RTA_MULTIPATH, &hops);
+    assert_eq!(
+        route(TO_16, &[destination, multipath]),
+        ["10.9.0.0/16 eth0 0", "10.9.0.0/16 eth1 0"]
+    );
+}
+
+#[test]
+fn a_table_beyond_255_is_told_by_its_attribute() {
+    let destination = attribute(RTA_DST, &[10, 9, 0, 0]);
+    let interface = attribute(RTA_OIF, &2_u32.to_ne_bytes());
+    let table = |number: u32| attribute(RTA_TABLE, &number.to_ne_bytes());
+    let attributes = [destination, interface];
+    assert_eq!(route(TO_16, &[attributes.concat(), table(254)]), ["10.9.0.0/16 eth0 0"]);
+    assert!(route(TO_16, &[attributes.concat(), table(1000)]).is_empty());
+}
+
+#[test]
+fn a_member_of_a_vrf_speaks_arp_itself_and_one_of_a_bridge_does_not() {
+    let port_of = |kind: &[u8]| {
+        // struct ifinfomsg: Ethernet, index 2, IFF_UP.
+        let header = [0, 0, 1, 0, 2, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0].to_vec();
+        let master = attribute(IFLA_MASTER, &9_u32.to_ne_bytes());
+        let info = attribute(IFLA_LINKINFO, &attribute(IFLA_INFO_SLAVE_KIND, kind));
+        read_link(&[header, master, info].concat()).unwrap().interface()
+    };
+    assert!(port_of(b"bridge\0").enslaved);
+    assert!(port_of(b"bond\0").enslaved);
+    assert!(!port_of(b"vrf\0").enslaved && port_of(b"vrf\0").arp);
+}
+
+#[test]
+fn of_a_point_to_point_address_ours_is_the_local_end() {
+    let header = [2, 32, 0, 0, 2, 0, 0, 0].to_vec();
+    let local = attribute(IFA_LOCAL, &[10, 0, 0, 1]);
+    let peer = attribute(IFA_ADDRESS, &[10, 0, 0, 2]);
+    let ours = attribute(IFA_PROTO, &[ADDRESS_PROTOCOL]);
+    let read = read_address(&[header, local, peer, ours].concat()).unwrap().unwrap();
+    assert_eq!(read.address, IpAddr::from([10, 0, 0, 1]));
+    assert!(read.ours);
+    assert_eq!(read.config.lifetime, None);
+}
+
+proptest! {
+    /// Whatever comes is a value or an error, and comes to an end.
+    #[test]
+    fn no_bytes_make_a_decoder_panic(bytes in vec(any::<u8>(), 0..200), family in 0..12_u8) {
+        let mut bytes = bytes;
+        if let Some(first) = bytes.first_mut() {
+            *first = family;
+        }
+        drop(read_link(&bytes));
+        drop(read_address(&bytes));
+        drop(read_routes(&bytes, &names()));
+    }
+
+    /// Attributes of any kind and length, one after the other.
+    #[test]
+    fn no_attributes_make_a_decoder_panic(attributes in vec((0..20_u16, vec(any::<u8>(), 0..40)), 0..6), length in 0..130_u8) {
+        let attributes: Vec<u8> = attributes.iter().flat_map(|(kind, value)| attribute(*kind, value)).collect();
+        for header in [LINK_HEADER, ADDRESS_HEADER, ROUTE_HEADER] {
+            let mut bytes = vec![0; header];
+            (bytes[0], bytes[1]) = (2, length);
+            bytes.extend(&attributes);
+            drop(read_link(&bytes));
+            drop(read_address(&bytes));
+            drop(read_routes(&bytes, &names()));
+        }
+    }
+}
