@@ -226,7 +226,7 @@ impl FakeKernel {
         self.crash_after == Some(0)
     }
 
-    /// The answers to the next changes are lost: they are executed, and their result is [`KernelError::Unknown`].
+    /// The answers to the next changes are lost: they are executed, and their result is [`crate::kernel::KernelError::Unknown`].
     pub fn lose_answers(&mut self, count: usize) {
         self.lost_answers = count;
     }
