@@ -151,12 +151,15 @@ impl<'a> View<'a> {
     /// Whether the node's agent has been silent for so long that a host part no longer waits for it. An agent that never
     /// had a Lease is not silent: nobody knows since when.
     ///
-    /// Measured against the newest sign of life of any agent, and not against the clock: Leases are one kind with one
-    /// order of versions, so a newer one proves that this one was not merely late in a watch that hangs. Where no agent
+    /// Measured against the newest sign of life of any agent, which must be fresh itself: Leases are one kind with one
+    /// order of versions, so a newer one proves that this one is not merely late in a watch that hangs. Where no agent
     /// lives, none would withdraw anything.
     pub fn is_silent(&self, node: &str) -> bool {
-        let silence = self
+        let lease = SignedDuration::from_secs(LEASE_SECONDS.into());
+        let proof = self
             .newest_sign
+            .filter(|newest| self.now.duration_since(*newest) < lease);
+        let silence = proof
             .zip(self.renewed(node))
             .map(|(newest, renewed)| newest.duration_since(renewed));
         silence.is_some_and(|silence| silence >= patience())

@@ -10,7 +10,7 @@ use crds::conditions::{PROGRAMMED, Verdict, reason, settle};
 use crds::*;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Namespace, Node};
+use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, Time};
 use kube::ResourceExt;
 use serde::Deserialize;
@@ -23,8 +23,10 @@ pub(crate) struct World {
     pub(crate) now: Timestamp,
     /// Boot ids by node; a node without one has no agent.
     pub(crate) boots: BTreeMap<String, String>,
-    /// What the agents' kernels hold, by Placement: it stays when an agent is silent.
+    /// Nodes whose agent does nothing for now; their kernels stay as they are.
     pub(crate) silent: BTreeSet<String>,
+    /// What the directors' tables hold, by Placement: VIP and real server's address.
+    kernels: BTreeMap<String, BTreeSet<(String, String)>>,
     version: u64,
 }
 
@@ -40,6 +42,7 @@ impl World {
             now: "2026-11-22T12:00:00Z".parse().unwrap(),
             boots: BTreeMap::new(),
             silent: BTreeSet::new(),
+            kernels: BTreeMap::new(),
             version: 100,
         };
         for (index, node) in ["dir1", "dir2", "rs1", "rs2"].into_iter().enumerate() {
@@ -306,6 +309,7 @@ impl World {
                 continue;
             }
             let status = obeyed(there, &boot, now);
+            self.kernels.insert(there.name_any(), table(there));
             if there.status.as_ref() != Some(&status) {
                 there.status = Some(status);
                 there.metadata.resource_version = Some(version.to_string());
@@ -399,16 +403,10 @@ impl World {
             if !self.is_of_this_boot(director) || self.is_long_silent(&director.spec.node_name) {
                 continue;
             }
-            let report = director.status.iter().flat_map(|status| &status.director);
-            for report in report.filter(|report| report.addresses.iter().any(|entry| entry.address == vip)) {
-                for entry in report
-                    .real_servers
-                    .iter()
-                    .filter(|entry| entry.state != DestinationState::Unprepared)
-                {
-                    let sends = part.real_servers.iter().any(|guest| guest.addresses == entry.addresses);
-                    assert!(!sends, "{} is withdrawn while a director sends {vip} to it", entry.name);
-                }
+            let tables = self.kernels.get(&director.name_any()).into_iter().flatten();
+            for (_, address) in tables.filter(|(there, _)| there == vip) {
+                let sends = part.real_servers.iter().any(|guest| guest.addresses.contains(address));
+                assert!(!sends, "{address} is withdrawn while a director sends {vip} to it");
             }
         }
     }
@@ -517,15 +515,6 @@ impl World {
         let name = view::placement_name(&Key::new("shop", service), node);
         self.objects.placements.iter().find(|there| there.name_any() == name)
     }
-
-    pub(crate) fn placement_mut(&mut self, service: &str, node: &str) -> &mut Placement {
-        let name = view::placement_name(&Key::new("shop", service), node);
-        self.objects
-            .placements
-            .iter_mut()
-            .find(|there| there.name_any() == name)
-            .unwrap()
-    }
 }
 
 fn said(conditions: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition], type_: &str) -> String {
@@ -570,6 +559,8 @@ where
 /// What an agent reports that has done all it was told.
 fn obeyed(placement: &Placement, boot: &str, now: Timestamp) -> PlacementStatus {
     let former = placement.status.clone().unwrap_or_default();
+    let table = table(placement);
+    let serves = |entry: &PlacedRealServer| table.iter().any(|(_, there)| entry.addresses.contains(there));
     let director = placement.spec.director.as_ref().map(|part| DirectorReport {
         addresses: part
             .addresses
@@ -589,10 +580,10 @@ fn obeyed(placement: &Placement, boot: &str, now: Timestamp) -> PlacementStatus 
             .map(|entry| RealServerReport {
                 name: entry.name.clone(),
                 addresses: entry.addresses.clone(),
-                state: if entry.prepared.is_empty() {
-                    DestinationState::Unprepared
-                } else {
+                state: if serves(entry) {
                     DestinationState::Serving
+                } else {
+                    DestinationState::Unprepared
                 },
             })
             .collect(),
@@ -622,6 +613,22 @@ fn obeyed(placement: &Placement, boot: &str, now: Timestamp) -> PlacementStatus 
             now,
         ),
     }
+}
+
+/// The destinations that the spec asks for.
+fn table(placement: &Placement) -> BTreeSet<(String, String)> {
+    let mut table = BTreeSet::new();
+    for part in placement.spec.director.iter() {
+        for entry in &part.real_servers {
+            let living = part
+                .addresses
+                .iter()
+                .filter(|vip| !vip.withdraw && entry.prepared.contains(&vip.address));
+            let pairs = living.flat_map(|vip| entry.addresses.iter().map(|there| (vip.address.clone(), there.clone())));
+            table.extend(pairs);
+        }
+    }
+    table
 }
 
 fn lines(placement: &Placement) -> Vec<String> {
@@ -697,14 +704,3 @@ kind: RealServer
 metadata: {name: rs2, labels: {app: web}}
 spec: {nodeName: rs2, addresses: [192.168.56.40]}
 ";
-
-impl World {
-    /// A Node of the world, for what has no shorter way.
-    pub(crate) fn node_mut(&mut self, name: &str) -> &mut Node {
-        self.objects
-            .nodes
-            .iter_mut()
-            .find(|there| there.name_any() == name)
-            .unwrap()
-    }
-}

@@ -339,6 +339,15 @@ fn a_silent_director_holds_a_host_for_its_lease_and_thirty_seconds() {
 }
 
 #[test]
+fn f28_a_watch_of_leases_that_hangs_makes_nobody_silent() {
+    let mut world = World::serving();
+    world.delete_real_server("rs2");
+    world.pass();
+    world.now += SignedDuration::from_mins(5);
+    assert_eq!(world.placement_writes(), []);
+}
+
+#[test]
 fn the_next_look_is_when_a_lease_ends_and_when_patience_does() {
     let mut world = World::serving();
     let renewed = world.now;

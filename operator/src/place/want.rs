@@ -1,8 +1,9 @@
 //! What a VirtualService is to have on each node in the end, whatever is there now.
 
-use crate::snapshot::Key;
+use crate::snapshot::{Key, StoredPlacement};
 use crate::validate::{Content, Directors, Member, Service, Standing, Validated, carried_keys};
 use crate::view::View;
+use crds::names::DIRECTOR_GROUP_LABEL;
 use crds::{ForwardingMethod, HostRealServer, PlacedService};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -48,12 +49,18 @@ pub(super) fn of(view: &View<'_>, validated: &Validated, subject: &Key) -> Want 
     let Some(service) = validated.services.get(subject) else {
         return Want::default();
     };
+    let kept = |forbidden| Want {
+        group: permitting(view, subject).map(str::to_owned),
+        ..finish(
+            view,
+            subject,
+            goes_on(view, validated, subject, service, forbidden),
+            service,
+        )
+    };
     match &service.standing {
         Standing::Withdraw => Want::default(),
-        Standing::Keep { forbidden } => {
-            let directors = as_placed(view, subject, service, forbidden);
-            finish(view, subject, directors, service)
-        }
+        Standing::Keep { forbidden } => kept(forbidden),
         Standing::Serve(content) => match blocker(view, subject, content) {
             None => Want {
                 group: Some(content.group.clone()),
@@ -61,12 +68,7 @@ pub(super) fn of(view: &View<'_>, validated: &Validated, subject: &Key) -> Want 
             },
             Some(wait) => Want {
                 wait: Some(wait),
-                ..finish(
-                    view,
-                    subject,
-                    as_placed(view, subject, service, &BTreeSet::new()),
-                    service,
-                )
+                ..kept(&BTreeSet::new())
             },
         },
     }
@@ -90,6 +92,50 @@ fn serve(view: &View<'_>, subject: &Key, service: &Service, content: &Content) -
             placed.into_keys().map(|node| (node, want.clone())).collect()
         }
     }
+}
+
+/// The last accepted state, on the node that its group selects by now: VIPs that several services share move together,
+/// the refused ones among them too. The old director is withdrawn only when the new one is told everything, because the
+/// Placements are the only memory of what was accepted.
+fn goes_on(
+    view: &View<'_>,
+    validated: &Validated,
+    subject: &Key,
+    service: &Service,
+    forbidden: &BTreeSet<String>,
+) -> BTreeMap<String, DirectorWant> {
+    let mut placed = as_placed(view, subject, service, forbidden);
+    let group = permitting(view, subject).and_then(|name| validated.groups.get(name));
+    let Some(node) = group.and_then(|group| group.director()).map(str::to_owned) else {
+        return placed;
+    };
+    let Some(mut wanted) = placed.get(&node).or_else(|| placed.values().next()).cloned() else {
+        return placed;
+    };
+    let others = placed.values().flat_map(|want| want.addresses.iter().cloned());
+    let missing: Vec<_> = others.filter(|address| !wanted.addresses.contains(address)).collect();
+    if placed.contains_key(&node) && missing.is_empty() {
+        return BTreeMap::from([(node, wanted)]);
+    }
+    wanted.addresses.extend(missing);
+    placed.insert(node, wanted);
+    placed
+}
+
+/// The DirectorGroup under which the service was placed.
+fn permitting<'a>(view: &View<'a>, subject: &Key) -> Option<&'a str> {
+    let kept = |placement: &&&StoredPlacement| {
+        let mut entries = placement.spec.director.iter().flat_map(|part| &part.addresses);
+        entries.any(|entry| !entry.withdraw)
+    };
+    let mut labels = view
+        .placements(subject)
+        .iter()
+        .filter(kept)
+        .map(|there| &there.meta.labels);
+    labels
+        .find_map(|labels| labels.get(DIRECTOR_GROUP_LABEL))
+        .map(String::as_str)
 }
 
 /// The directors that are there, with the VIPs and ports that they have, and the members as they are now.
