@@ -21,6 +21,8 @@ pub struct GuestProcess {
     pub pid: u32,
     /// The file of the guest that has its output.
     pub log: String,
+    /// Where its own output begins in that file: an earlier program of the same name wrote before it.
+    begin: u64,
 }
 
 impl GuestProcess {
@@ -30,12 +32,9 @@ impl GuestProcess {
     /// When it cannot start.
     pub fn start(guest: &Arc<Guest>, program: &Program, log: &str, stamped: bool) -> Result<Self> {
         let log = format!("{LOGS}/{log}.log");
+        let begin = guest.read(&log, 0).map_or(0, |earlier| earlier.len() as u64);
         let pid = guest.spawn(&program.launch, &log, stamped)?;
-        Ok(Self {
-            guest: guest.clone(),
-            pid,
-            log,
-        })
+        Ok(Self { guest: guest.clone(), pid, log, begin })
     }
 
     /// All of its output until now.
@@ -43,7 +42,7 @@ impl GuestProcess {
     /// # Errors
     /// When the guest does not answer.
     pub fn output(&self) -> Result<String> {
-        Ok(tools::text(&self.guest.read(&self.log, 0)?))
+        Ok(tools::text(&self.guest.read(&self.log, self.begin)?))
     }
 
     /// Waits until it has said `text`.

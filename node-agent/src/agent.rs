@@ -9,14 +9,14 @@ use kube::runtime::events::EventType;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::admin::Readiness;
-use crate::api::Say;
+use crate::api::{Happening, Say};
 use crate::kernel::Kernel;
 use crate::ledger::Journal;
 use crate::metrics::Metrics;
 use crate::pass::{Node, Outcome};
 use crate::placements::{Disk, Known};
 use crate::plan::{Change, vip_of};
-use crate::view::{PlacementKey, Source, View};
+use crate::view::{Source, View};
 
 /// What wakes the loop, besides its clocks.
 #[derive(Debug)]
@@ -288,18 +288,17 @@ impl<K: Kernel, J: Journal> Agent<K, J> {
             } else {
                 format!("; and {more} more")
             };
-            let note = format!("Somebody else changed this node; repaired: {}{more}", lines.join("; "));
-            self.tell_event(key, "Repaired", note);
+            let event = Happening {
+                type_: EventType::Warning,
+                reason: "Repaired",
+                action: theirs.first().map_or("Converge", |change| action(change)),
+                note: format!("Somebody else changed this node; repaired: {}{more}", lines.join("; ")),
+            };
+            self.tell(Say::Event {
+                about: key.clone(),
+                event,
+            });
         }
-    }
-
-    fn tell_event(&self, about: &PlacementKey, reason: &'static str, note: String) {
-        self.tell(Say::Event {
-            about: about.clone(),
-            type_: EventType::Warning,
-            reason,
-            note,
-        });
     }
 
     fn tell(&self, say: Say) {
@@ -321,6 +320,15 @@ impl Clocks {
             .into_iter()
             .flatten()
             .fold(fixed, Instant::min)
+    }
+}
+
+/// The action of an Event about such a change.
+fn action(change: &Change) -> &'static str {
+    match change {
+        Change::SetSysctl { .. } | Change::RestoreSysctl { .. } => "SetSysctl",
+        Change::AddAddress { .. } | Change::DeleteAddress { .. } | Change::Announce { .. } => "SetAddress",
+        Change::Ipvs(_) => "SetIPVS",
     }
 }
 

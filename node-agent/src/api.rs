@@ -39,17 +39,26 @@ pub enum Say {
     Stored(BTreeMap<PlacementKey, PlacementStatus>),
     /// The statuses after a pass.
     Statuses(BTreeMap<PlacementKey, PlacementStatus>),
-    /// Something happened.
+    /// Something happened to this Placement.
     Event {
-        /// About this Placement.
+        /// Which.
         about: PlacementKey,
-        /// The kind of event.
-        type_: EventType,
-        /// Its reason, CamelCase.
-        reason: &'static str,
-        /// What happened, in words.
-        note: String,
+        /// What.
+        event: Happening,
     },
+}
+
+/// Something to tell people.
+#[derive(Clone, Debug)]
+pub struct Happening {
+    /// Normal or Warning.
+    pub type_: EventType,
+    /// Its reason, CamelCase.
+    pub reason: &'static str,
+    /// What was done, CamelCase. Events that differ in nothing but their note are counted as one, with the first note.
+    pub action: &'static str,
+    /// What happened, in words.
+    pub note: String,
 }
 
 /// Writes what it is told until the loop ends.
@@ -67,7 +76,7 @@ pub async fn write(client: Client, node: String, metrics: Metrics, mut inbox: Un
                 None => return,
                 Some(Say::Stored(stored)) => book.stored(stored),
                 Some(Say::Statuses(statuses)) => book.latest = statuses,
-                Some(Say::Event { about, type_, reason, note }) => publish(&recorder, &about, type_, reason, note).await,
+                Some(Say::Event { about, event }) => publish(&recorder, &about, event).await,
             },
             () = sleep_until(due.as_ref().map_or_else(far, |(at, _)| *at)), if due.is_some() => {
                 if let Some((_, key)) = due {
@@ -138,7 +147,13 @@ async fn write_status(client: &Client, book: &mut Book, key: PlacementKey, metri
     book.pace = Some(now() + AGENT_PACE);
 }
 
-async fn publish(recorder: &Recorder, about: &PlacementKey, type_: EventType, reason: &str, note: String) {
+async fn publish(recorder: &Recorder, about: &PlacementKey, event: Happening) {
+    let Happening {
+        type_,
+        reason,
+        action,
+        note,
+    } = event;
     let regarding = ObjectReference {
         api_version: Some(Placement::api_version(&()).into_owned()),
         kind: Some(Placement::kind(&()).into_owned()),
@@ -146,12 +161,12 @@ async fn publish(recorder: &Recorder, about: &PlacementKey, type_: EventType, re
         namespace: Some(about.namespace.clone()),
         ..ObjectReference::default()
     };
-    let note = note.chars().take(NOTE).collect();
+    let note = Some(note.chars().take(NOTE).collect());
     let event = Event {
         type_,
         reason: reason.to_owned(),
-        note: Some(note),
-        action: "Converge".to_owned(),
+        note,
+        action: action.to_owned(),
         secondary: None,
     };
     match timeout(CALL, recorder.publish(&event, &regarding)).await {
