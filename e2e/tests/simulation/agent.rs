@@ -118,7 +118,8 @@ impl Agent {
     }
 
     fn put(&mut self, key: PlacementKey, placement: &Placement) {
-        self.stored.insert(key.clone(), placement.status.clone().unwrap_or_default());
+        self.stored
+            .insert(key.clone(), placement.status.clone().unwrap_or_default());
         let meta = &placement.metadata;
         let placed = Placed {
             uid: meta.uid.clone().unwrap_or_default(),

@@ -250,9 +250,11 @@ impl Api {
             let mut owners = owners.peekable();
             owners.peek().is_some() && owners.all(|owner| !self.lives(&owner.uid))
         };
-        let orphans = self.placements.objects.iter().filter(|(_, placement)| {
-            placement.metadata.deletion_timestamp.is_none() && owned_by_nobody(placement)
-        });
+        let orphans = self
+            .placements
+            .objects
+            .iter()
+            .filter(|(_, placement)| placement.metadata.deletion_timestamp.is_none() && owned_by_nobody(placement));
         let orphans: Vec<Key> = orphans.map(|(key, _)| key.clone()).collect();
         for key in &orphans {
             let stamp = self.stamp(now);

@@ -57,6 +57,8 @@ pub(crate) struct Machine {
 pub(crate) struct Excuses {
     /// VIPs that a fault took from it, or made it answer for, since it was last in order.
     pub(crate) robbed: BTreeSet<IpAddr>,
+    /// Somebody turned off what kept it silent, and it is not on again.
+    pub(crate) is_loud: bool,
     /// Its agent has been silent for so long that nobody waits for it, and has not caught up since.
     pub(crate) given_up: bool,
     /// It was declared off and runs again, and its agent has not heard from the API server since.
@@ -111,6 +113,10 @@ impl Machine {
         format!("{}-boot-{}", self.name, self.boot)
     }
 
+    pub(crate) fn foreign_addresses(&self) -> &BTreeSet<IpAddr> {
+        &self.boots_with.addresses
+    }
+
     /// Whether packets for the VIP that a director sends here are taken, and nobody is told that the VIP is here (unless
     /// this node is the one that answers for it).
     pub(crate) fn is_ready_for(&mut self, vip: IpAddr) -> bool {
@@ -157,6 +163,7 @@ impl Machine {
         self.stop_agent();
         self.is_on = false;
         self.foreign_services = Table::default();
+        self.excuses.is_loud = false;
         if let Host::Alone(parts) = &mut self.host {
             parts.0.reboot();
             parts.1.clear();
@@ -169,6 +176,7 @@ impl Machine {
         self.foreign_services = self.boots_with.services.clone();
         let services = self.foreign_services.clone();
         self.kernel().ipvs_mut().overwrite(services);
+        self.kernel().set_module_missing(false);
     }
 
     /// The view that the agent has now is written to disk, as the agent does before the pass.
@@ -201,7 +209,11 @@ impl Machine {
             ..LeaseSpec::default()
         };
         let stamp = api.stamp(now);
-        if api.leases.edit(stamp, &key, |lease| lease.spec = Some(spec.clone())).is_err() {
+        if api
+            .leases
+            .edit(stamp, &key, |lease| lease.spec = Some(spec.clone()))
+            .is_err()
+        {
             let mut lease = Lease::default();
             lease.metadata.name = Some(key.name);
             lease.metadata.namespace = Some(key.namespace);

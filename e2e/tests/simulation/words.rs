@@ -1,0 +1,94 @@
+//! What happened, in words that a trace can be read by.
+
+use crds::{AddressOwner, Placement, PlacementSpec, PlacementStatus};
+use operator::{StatusWrite, Write};
+
+pub(crate) fn write(write: &Write) -> String {
+    match write {
+        Write::CreatePlacement(placement) => format!("create {}", spec(&placement.spec)),
+        Write::ApplyPlacement(there) => {
+            let version = there.metadata.resource_version.as_deref().unwrap_or_default();
+            format!("apply at {version} {}", spec(&there.spec))
+        }
+        Write::ReleasePlacement { key, .. } => format!("release {key}"),
+        Write::DeletePlacement { key, .. } => format!("delete {key}"),
+        Write::Status(StatusWrite::VirtualService(key, _)) => format!("status of VirtualService {key}"),
+        Write::Status(StatusWrite::RealServer(key, _)) => format!("status of RealServer {key}"),
+        Write::Status(StatusWrite::DirectorGroup(name, _)) => format!("status of DirectorGroup {name}"),
+        Write::Event(event) => format!("event {}", event.note),
+    }
+}
+
+pub(crate) fn spec(spec: &PlacementSpec) -> String {
+    let mut words = format!("{}@{}", spec.subject.name, spec.node_name);
+    for part in &spec.director {
+        for entry in &part.addresses {
+            let owner = match entry.address_owner {
+                AddressOwner::Reserved => "reserved",
+                AddressOwner::Node => "owned",
+            };
+            let withdraw = if entry.withdraw { " withdraw" } else { "" };
+            words += &format!(" [director {} {owner}{withdraw}]", entry.address);
+        }
+        for service in &part.services {
+            words += &format!(" [serves {}/{}]", service.port, service.scheduler.as_str());
+        }
+        for server in &part.real_servers {
+            let to = (
+                &server.name,
+                server.addresses.join(","),
+                server.weight,
+                server.prepared.join(","),
+            );
+            words += &format!(" [to {} {} weight {} for {}]", to.0, to.1, to.2, to.3);
+        }
+    }
+    for part in &spec.real_server {
+        let guests: Vec<&str> = part.real_servers.iter().map(|guest| guest.name.as_str()).collect();
+        for entry in &part.addresses {
+            let leaving = if entry.leaving { " leaving" } else { "" };
+            let withdraw = if entry.withdraw { " withdraw" } else { "" };
+            words += &format!(" [host of {} {}{leaving}{withdraw}]", guests.join(","), entry.address);
+        }
+    }
+    words
+}
+
+pub(crate) fn status(status: &PlacementStatus) -> String {
+    let mut words = format!(
+        "generation {} in {}",
+        status.observed_generation.unwrap_or_default(),
+        status.boot_id.as_deref().unwrap_or_default()
+    );
+    for report in &status.director {
+        for entry in &report.addresses {
+            words += &format!(" [{} {:?}]", entry.address, entry.role);
+        }
+        for server in &report.real_servers {
+            words += &format!(" [to {} {:?}]", server.addresses.join(","), server.state);
+        }
+    }
+    for entry in status.real_server.iter().flat_map(|report| &report.addresses) {
+        words += &format!(" [host {} {:?}]", entry.address, entry.state);
+    }
+    for condition in &status.conditions {
+        words += &format!(" {}={} {}", condition.type_, condition.status, condition.message);
+    }
+    words
+}
+
+pub(crate) fn placement(placement: &Placement) -> String {
+    let meta = &placement.metadata;
+    let deleting = if meta.deletion_timestamp.is_some() {
+        " (deleting)"
+    } else {
+        ""
+    };
+    let said = placement.status.as_ref().map_or("nothing".to_owned(), status);
+    format!(
+        "version {} generation {}{deleting}: {}\n      said: {said}",
+        meta.resource_version.as_deref().unwrap_or_default(),
+        meta.generation.unwrap_or_default(),
+        spec(&placement.spec)
+    )
+}

@@ -1,0 +1,348 @@
+//! Everything there is: the API server, two operators, the nodes, the clock. And what may be done with it, step by step.
+
+use crate::api::{Api, Refused};
+use crate::machines::{Excuses, Foreign, Machine};
+use crate::operators::{KINDS, Kind, Operator};
+use crate::people;
+use crate::random::Random;
+use ipvs::{DestinationConfig, DestinationKey, ForwardingMethod, Protocol, Service, ServiceConfig, ServiceKey};
+use jiff::{SignedDuration, Timestamp};
+use node_agent::state::{KNOBS, Sysctl};
+use operator::Key;
+use std::net::{IpAddr, Ipv4Addr};
+
+/// Why a run is over before its end.
+pub(crate) type Violation = String;
+
+/// The VIPs that people play with.
+pub(crate) const VIPS: [IpAddr; 3] = [link(100), link(101), link(102)];
+
+pub(crate) const fn link(host: u8) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(192, 168, 56, host))
+}
+
+/// The world.
+pub(crate) struct World {
+    pub(crate) random: Random,
+    pub(crate) now: Timestamp,
+    pub(crate) api: Api,
+    pub(crate) operators: Vec<Operator>,
+    pub(crate) machines: Vec<Machine>,
+    /// What happened, when somebody wants to read it.
+    pub(crate) trace: Option<Vec<String>>,
+    /// No operator knows less of the Nodes than this: see [`World::come_back`].
+    pub(crate) nodes_known: usize,
+}
+
+impl World {
+    pub(crate) fn new(mut random: Random, is_traced: bool) -> Self {
+        let count = 3 + random.below(4);
+        let machines = (0..count).map(|index| machine(&mut random, index)).collect();
+        let mut world = Self {
+            random,
+            now: Timestamp::from_second(1_800_000_000).unwrap_or_default(),
+            api: Api::default(),
+            operators: vec![Operator::new(), Operator::new()],
+            machines,
+            trace: is_traced.then(Vec::new),
+            nodes_known: 0,
+        };
+        people::found(&mut world);
+        for index in 0..world.machines.len() {
+            world.start_agent(index);
+            world.renew(index);
+        }
+        world
+    }
+
+    /// Writes into the trace, if there is one.
+    pub(crate) fn note(&mut self, words: impl FnOnce() -> String) {
+        if let Some(trace) = &mut self.trace {
+            let seconds = self.now.as_millisecond() - 1_800_000_000_000;
+            trace.push(format!("{:9.3} {}", seconds as f64 / 1000.0, words()));
+        }
+    }
+
+    // What an operator does.
+
+    pub(crate) fn operator_hears(&mut self, who: usize, kind: Kind, count: usize) {
+        self.note(|| format!("operator {who} hears {count} events of {kind:?}"));
+        if let Some(operator) = self.operators.get_mut(who) {
+            operator.hear(&self.api, kind, count);
+        }
+    }
+
+    pub(crate) fn operator_hears_everything(&mut self, who: usize) {
+        self.note(|| format!("operator {who} hears everything"));
+        if let Some(operator) = self.operators.get_mut(who) {
+            operator.hear_everything(&self.api);
+        }
+    }
+
+    pub(crate) fn operator_lists_again(&mut self, who: usize, kind: Kind, position: usize) {
+        let position = match kind {
+            Kind::Nodes => position.max(self.nodes_known),
+            _ => position,
+        };
+        self.note(|| format!("operator {who} lists {kind:?} as of event {position}"));
+        if let Some(operator) = self.operators.get_mut(who) {
+            operator.list_again(&self.api, kind, position);
+        }
+    }
+
+    /// How many writes it decided on.
+    pub(crate) fn operator_looks(&mut self, who: usize) -> usize {
+        let now = self.now;
+        let Some(operator) = self.operators.get_mut(who) else {
+            return 0;
+        };
+        let writes = operator.decide(now);
+        let count = writes.len();
+        operator.pending.extend(writes);
+        self.note(|| format!("operator {who} looks and decides on {count} writes"));
+        count
+    }
+
+    /// Makes one of the writes that are open, in any order: the real one makes several at a time.
+    pub(crate) fn operator_writes(&mut self, who: usize) {
+        let Some(operator) = self
+            .operators
+            .get_mut(who)
+            .filter(|operator| !operator.pending.is_empty())
+        else {
+            return;
+        };
+        let which = self.random.below(operator.pending.len());
+        let write = operator.pending.swap_remove(which);
+        let result = if operator.is_connected {
+            self.api
+                .carry_out(&write, self.now)
+                .map_err(|refused| format!("{refused:?}"))
+        } else {
+            Err("no API server".to_owned())
+        };
+        self.note(|| format!("operator {who} writes: {result:?} for {}", crate::words::write(&write)));
+    }
+
+    pub(crate) fn operator_crashes(&mut self, who: usize) {
+        self.note(|| format!("operator {who} dies"));
+        if let Some(operator) = self.operators.get_mut(who) {
+            operator.crash();
+        }
+    }
+
+    // What a node and its agent do. Passes are in `passes`, with what must hold in them.
+
+    pub(crate) fn name(&self, index: usize) -> &str {
+        self.machines.get(index).map_or("", |machine| &machine.name)
+    }
+
+    pub(crate) fn node_key(&self, index: usize) -> Key {
+        Key::new("", self.name(index))
+    }
+
+    /// Nothing starts on a node that the cluster does not know.
+    pub(crate) fn start_agent(&mut self, index: usize) {
+        let node = self.api.nodes.objects.get(&self.node_key(index));
+        let uid = node.and_then(|node| node.metadata.uid.clone());
+        let Some((uid, machine)) = uid.zip(self.machines.get_mut(index)) else {
+            return;
+        };
+        if machine.is_on {
+            machine.start_agent(&uid);
+            let boot = machine.boot_id();
+            self.note(|| format!("the agent of {boot} starts"));
+        }
+    }
+
+    pub(crate) fn stop_agent(&mut self, index: usize) {
+        if let Some(machine) = self.machines.get_mut(index) {
+            machine.stop_agent();
+        }
+        self.note(|| format!("the agent of machine {index} dies"));
+    }
+
+    pub(crate) fn agent_hears(&mut self, index: usize, count: usize) {
+        let Some(machine) = self.machines.get_mut(index) else {
+            return;
+        };
+        let is_new = machine.hear(&self.api, count);
+        let name = machine.name.clone();
+        self.note(|| format!("the agent of {name} hears {count} events, new: {is_new}"));
+    }
+
+    /// The watch broke: a list, now.
+    pub(crate) fn agent_lists_again(&mut self, index: usize) {
+        let Some(machine) = self.machines.get_mut(index) else {
+            return;
+        };
+        let name = machine.name.clone();
+        if let Some(agent) = machine.agent() {
+            agent.list(&self.api, &name);
+            machine.remember();
+            self.note(|| format!("the agent of {name} lists again"));
+        }
+    }
+
+    pub(crate) fn agent_takes_from_disk(&mut self, index: usize) {
+        let agent = self.machines.get_mut(index).and_then(Machine::agent);
+        if agent.is_some_and(crate::agent::Agent::take_from_disk) {
+            self.note(|| format!("the agent of machine {index} goes by what it remembers"));
+        }
+    }
+
+    /// The two clocks of the agent: the cheap look, and the audit.
+    pub(crate) fn agent_inspects(&mut self, index: usize) {
+        let Some(agent) = self.machines.get_mut(index).and_then(Machine::agent) else {
+            return;
+        };
+        let differs = agent.node.ipvs_differs() | agent.node.audit(1);
+        self.note(|| format!("the agent of machine {index} looks around, and something differs: {differs}"));
+    }
+
+    /// Whether there was anything to say.
+    pub(crate) fn agent_says(&mut self, index: usize) -> bool {
+        let skip = self.random.below(8);
+        let Some(agent) = self.machines.get_mut(index).and_then(Machine::agent) else {
+            return false;
+        };
+        let Some((key, status)) = agent.due(skip) else {
+            return false;
+        };
+        let stamp = self.api.stamp(self.now);
+        let there = Key::new(&key.namespace, &key.name);
+        let said = self
+            .api
+            .placements
+            .edit(stamp, &there, |placement| placement.status = Some(status.clone()));
+        let words = crate::words::status(&status);
+        agent.said(key, said.ok().map(|()| status));
+        self.note(|| format!("the agent of machine {index} reports on {there}: {words}"));
+        said != Err(Refused::NotFound)
+    }
+
+    pub(crate) fn renew(&mut self, index: usize) {
+        if let Some(machine) = self.machines.get_mut(index) {
+            machine.renew(&mut self.api, self.now);
+        }
+        self.note(|| format!("machine {index} renews its Lease"));
+    }
+
+    /// Time goes by. Who cannot or does not renew is silent; after 70 s nobody waits for it.
+    pub(crate) fn wait(&mut self, milliseconds: i64) {
+        self.now += SignedDuration::from_millis(milliseconds);
+        let patience = i64::from(crds::names::LEASE_SECONDS) + crds::names::SILENT_DIRECTOR_SECONDS;
+        for machine in &mut self.machines {
+            let renewed = machine.renewed(&self.api);
+            let since = renewed.map(|renewed| self.now.duration_since(renewed));
+            machine.excuses.given_up |= since.is_some_and(|since| since >= SignedDuration::from_secs(patience));
+        }
+    }
+
+    // What happens to a node.
+
+    pub(crate) fn reboot(&mut self, index: usize) {
+        self.power_off(index);
+        self.power_on(index);
+    }
+
+    pub(crate) fn power_off(&mut self, index: usize) {
+        self.note(|| format!("machine {index} goes off"));
+        if let Some(machine) = self.machines.get_mut(index) {
+            rob(machine);
+            machine.power_off();
+        }
+    }
+
+    pub(crate) fn power_on(&mut self, index: usize) {
+        if let Some(machine) = self.machines.get_mut(index).filter(|machine| !machine.is_on) {
+            machine.power_on();
+            let boot = machine.boot_id();
+            self.note(|| format!("{boot} is up"));
+        }
+    }
+
+    /// The machine comes up without the module `ip_vs`; somebody loads it later.
+    pub(crate) fn lose_module(&mut self, index: usize) {
+        self.reboot(index);
+        if let Some(machine) = self.machines.get_mut(index) {
+            machine.foreign_services = ipvs::Table::default();
+            machine.kernel().ipvs_mut().overwrite(ipvs::Table::default());
+            machine.kernel().set_module_missing(true);
+        }
+        self.note(|| format!("machine {index} has no ip_vs"));
+    }
+
+    /// A machine that was declared off runs again: the taint goes, or the Node is made anew.
+    ///
+    /// An operator must have heard of that, and be done with what it decided before, by the time that the machine has
+    /// booted: there is no order between versions of Nodes and of Placements, so what is believed of a machine that is off
+    /// is bounded by time alone.
+    pub(crate) fn come_back(&mut self, index: usize) {
+        people::readmit(self, index);
+        self.nodes_known = self.api.nodes.log.len();
+        for operator in &mut self.operators {
+            operator.hear(&self.api, Kind::Nodes, usize::MAX / 2);
+            operator.pending.clear();
+        }
+        if let Some(machine) = self.machines.get_mut(index) {
+            machine.is_declared_off = false;
+            machine.excuses.is_revenant = true;
+        }
+        self.power_on(index);
+    }
+
+    /// An operator that just started knows nothing of the kinds, so it lists them.
+    pub(crate) fn operator_starts(&mut self, who: usize) {
+        self.note(|| format!("operator {who} starts"));
+        if let Some(operator) = self.operators.get_mut(who) {
+            operator.is_up = true;
+            if operator.is_connected {
+                for kind in KINDS {
+                    operator.hear(&self.api, kind, 0);
+                }
+            }
+        }
+    }
+}
+
+/// A fault takes the VIPs from a node: whoever was told that it has them was told the truth.
+pub(crate) fn rob(machine: &mut Machine) {
+    let had = VIPS.into_iter().filter(|vip| machine.kernel().is_local(*vip));
+    let had: Vec<IpAddr> = had.collect();
+    let Excuses {
+        robbed, taken_unseen, ..
+    } = &mut machine.excuses;
+    robbed.extend(had);
+    taken_unseen.clear();
+}
+
+/// A node with a past: services, addresses and sysctls of others, some of them on VIPs.
+fn machine(random: &mut Random, index: usize) -> Machine {
+    let host = u8::try_from(10 + 10 * index).unwrap_or(250);
+    let mut foreign = Foreign::default();
+    foreign.addresses.insert(IpAddr::V4(Ipv4Addr::new(10, 9, 9, host)));
+    let own = random.chance(50).then_some(link(host));
+    let on_vip = random.pick(&VIPS).filter(|_| random.chance(50));
+    for address in own.into_iter().chain(on_vip) {
+        let key = ServiceKey::address(Protocol::Tcp, address, 9999);
+        let mut service = Service {
+            config: ServiceConfig::new("rr", ipvs::Family::Ipv4),
+            destinations: std::collections::BTreeMap::new(),
+        };
+        let config = DestinationConfig::new(ForwardingMethod::Masquerade, 7);
+        service
+            .destinations
+            .insert(DestinationKey::new(link(250), 9999), config);
+        foreign.services.services.insert(key, service);
+    }
+    for knob in KNOBS {
+        let value = i64::try_from(random.below(4)).unwrap_or(0) - 1;
+        let sysctl = Sysctl {
+            interface: "eth0".to_owned(),
+            knob,
+        };
+        foreign.sysctls.insert(sysctl, value.max(0));
+    }
+    Machine::new(&format!("n{}", index + 1), Ipv4Addr::new(192, 168, 56, host), foreign)
+}
