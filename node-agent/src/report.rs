@@ -168,10 +168,18 @@ impl<'a> Evidence<'a> {
 
     /// Services in the kernel that are this part's: those it names, and those on its VIPs that nobody wants any more.
     fn services_of(self, part: &DirectorPart, vips: &BTreeSet<IpAddr>) -> BTreeMap<ServiceKey, &'a Service> {
+        let wants = |vip: &IpAddr| {
+            part.addresses
+                .iter()
+                .any(|entry| !entry.withdraw && entry.address.parse() == Ok(*vip))
+        };
         let named: BTreeSet<ServiceKey> = vips
             .iter()
             .flat_map(|vip| part.services.iter().map(move |service| (vip, service)))
-            .filter_map(|(vip, service)| Some(service_key(service, *vip, u16::try_from(service.port).ok()?)))
+            .filter_map(|(vip, service)| Some((vip, service_key(service, *vip, u16::try_from(service.port).ok()?))))
+            // What this part gives back, and another Placement asks for, is the other's.
+            .filter(|(vip, key)| wants(vip) || !self.desired.state.ipvs.services.contains_key(key))
+            .map(|(_, key)| key)
             .collect();
         let leaving = |key: &ServiceKey| {
             let deleted = Change::Ipvs(ipvs::Change::DeleteService { service: *key });
