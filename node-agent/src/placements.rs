@@ -5,11 +5,13 @@ use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crds::{Placement, PlacementSpec, PlacementStatus, Subject, SubjectKind};
 use futures::{Stream, StreamExt};
 use kube::api::{Api, ApiResource, DynamicObject};
 use kube::runtime::WatchStreamExt;
+use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Client, ResourceExt};
 use serde::{Deserialize, Serialize};
@@ -45,7 +47,7 @@ pub fn watch(client: Client, node: &str, remembered: View) -> impl Stream<Item =
         },
         next: None,
     };
-    let events = watcher(api, config).default_backoff();
+    let events = watcher(api, config).backoff(EverySecond);
     Box::pin(events)
         .scan(start, |watched, event| {
             let known = match event {
@@ -58,6 +60,22 @@ pub fn watch(client: Client, node: &str, remembered: View) -> impl Stream<Item =
             std::future::ready(Some(known))
         })
         .filter_map(std::future::ready)
+}
+
+/// How long a failed watch waits. kube's own backoff grows to 30 s, by which a short outage of the API server would be
+/// followed by a longer one of ours; a request a second and agent is bearable for any API server.
+struct EverySecond;
+
+impl Iterator for EverySecond {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        Some(Duration::from_secs(1))
+    }
+}
+
+impl Backoff for EverySecond {
+    fn reset(&mut self) {}
 }
 
 /// The state of the watch: what is known, and the list that is being received.
