@@ -59,6 +59,38 @@ impl NetlinkCapture<'_> {
     pub fn stop(self) -> Result<Writes> {
         parse(&self.capture.stop()?.bytes()?, self.family)
     }
+
+    /// Ends it, and returns the messages to and from IPVS, in order.
+    ///
+    /// # Errors
+    /// When tcpdump does not end.
+    pub fn messages(self) -> Result<Vec<IpvsMessage>> {
+        let pcap = self.capture.stop()?.bytes()?;
+        let all = messages(&pcap)?.into_iter();
+        let ipvs = all.filter(|m| m.protocol == NETLINK_GENERIC && m.kind == self.family);
+        let whole = ipvs.map(|message| IpvsMessage {
+            is_request: message.flags & REQUEST != 0,
+            bytes: message.bytes.to_vec(),
+        });
+        Ok(whole.collect())
+    }
+}
+
+/// A captured message to or from IPVS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IpvsMessage {
+    /// Whether it was sent to the kernel; else the kernel's answer.
+    pub is_request: bool,
+    /// All of it, from the netlink header on.
+    pub bytes: Vec<u8>,
+}
+
+impl IpvsMessage {
+    /// The command of its generic header.
+    #[must_use]
+    pub fn command(&self) -> Option<u8> {
+        self.bytes.get(MESSAGE_HEADER).copied()
+    }
 }
 
 /// How often each kind of write was asked for, like `ipvs NEW_DEST` or `route NEWADDR`.
@@ -95,11 +127,30 @@ impl fmt::Display for Writes {
     }
 }
 
+/// A message as it stands in a capture.
+struct Message<'a> {
+    protocol: u16,
+    kind: u16,
+    flags: u16,
+    bytes: &'a [u8],
+}
+
 fn parse(pcap: &[u8], family: u16) -> Result<Writes> {
+    let mut writes = Writes::default();
+    for message in messages(pcap)?.iter().filter(|message| message.flags & REQUEST != 0) {
+        let body = message.bytes.get(MESSAGE_HEADER..).unwrap_or_default();
+        if let Some(name) = write_name(message.protocol, message.kind, body, family) {
+            *writes.0.entry(name).or_default() += 1;
+        }
+    }
+    Ok(writes)
+}
+
+fn messages(pcap: &[u8]) -> Result<Vec<Message<'_>>> {
     if pcap.get(..4) != Some(&[0xd4, 0xc3, 0xb2, 0xa1]) {
         bail!("not a capture in this machine's byte order");
     }
-    let mut writes = Writes::default();
+    let mut found = Vec::new();
     let mut rest = pcap.get(PCAP_HEADER..).unwrap_or_default();
     while let Some(length) = u32_at(rest, 8) {
         let end = RECORD_HEADER + usize::try_from(length)?;
@@ -109,22 +160,22 @@ fn parse(pcap: &[u8], family: u16) -> Result<Writes> {
         };
         let protocol = packet.get(14..16).map(|b| u16::from_be_bytes([b[0], b[1]]));
         let messages = packet.get(COOKED_HEADER..).unwrap_or_default();
-        count(protocol.unwrap_or(u16::MAX), messages, family, &mut writes)?;
+        packed(protocol.unwrap_or(u16::MAX), messages, &mut found)?;
         rest = rest.get(end..).unwrap_or_default();
     }
-    Ok(writes)
+    Ok(found)
 }
 
 /// Several messages may travel in one packet.
-fn count(protocol: u16, mut rest: &[u8], family: u16, writes: &mut Writes) -> Result<()> {
+fn packed<'a>(protocol: u16, mut rest: &'a [u8], found: &mut Vec<Message<'a>>) -> Result<()> {
     while let (Some(length), Some(kind), Some(flags)) = (u32_at(rest, 0), u16_at(rest, 4), u16_at(rest, 6)) {
         let length = usize::try_from(length)?.max(MESSAGE_HEADER);
-        let body = rest.get(MESSAGE_HEADER..length.min(rest.len())).unwrap_or_default();
-        if flags & REQUEST != 0
-            && let Some(name) = write_name(protocol, kind, body, family)
-        {
-            *writes.0.entry(name).or_default() += 1;
-        }
+        found.push(Message {
+            protocol,
+            kind,
+            flags,
+            bytes: rest.get(..length.min(rest.len())).unwrap_or_default(),
+        });
         rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
     }
     Ok(())

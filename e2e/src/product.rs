@@ -248,7 +248,10 @@ fn kubeconfig_path(host: &Host) -> String {
 /// # Errors
 /// When it is not built.
 pub fn guest_programs() -> Result<Vec<PathBuf>> {
-    Ok(vec![program("lab-init")?, program("lvs-agent")?])
+    ["lab-init", "lvs-agent", "ipvs-player"]
+        .into_iter()
+        .map(program)
+        .collect()
 }
 
 /// Whether a path looks like one of the product's logs.

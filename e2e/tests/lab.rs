@@ -9,6 +9,8 @@ use e2e::settings;
 use e2e::shop;
 use libtest_mimic::{Arguments, Failed, Trial};
 
+#[path = "lab/codec.rs"]
+mod codec;
 #[path = "lab/itself.rs"]
 mod itself;
 #[path = "lab/traffic.rs"]
@@ -16,7 +18,7 @@ mod traffic;
 
 /// Every module's tests, in the order in which they run.
 fn all() -> Vec<(&'static str, Test)> {
-    [itself::TESTS, traffic::TESTS].concat()
+    [itself::TESTS, traffic::TESTS, codec::TESTS].concat()
 }
 
 fn main() -> ExitCode {

@@ -28,6 +28,9 @@ struct Arguments {
     /// How many operations each.
     #[arg(long, default_value_t = 20)]
     operations: usize,
+    /// Of so many sequences, one table is compared with the text of `ipvsadm -Sn`, too; 0 is none.
+    #[arg(long, default_value_t = 0)]
+    text_every: u64,
     /// Consent to flushing the IPVS table of this network namespace.
     #[arg(long)]
     throw_away_namespace: bool,
@@ -43,12 +46,17 @@ fn main() -> anyhow::Result<ExitCode> {
         seed: first,
         sequences,
         operations,
+        text_every,
         throw_away_namespace: _,
     } = arguments;
-    let (mut mismatches, mut played, mut refused) = (0, 0, 0);
+    let (mut mismatches, mut played, mut refused, mut texts) = (0, 0, 0, 0);
     for seed in (first..).take(usize::try_from(sequences)?) {
         let sequence = random_operations(seed, operations);
-        let outcome = player.play(&sequence)?;
+        let mut outcome = player.play(&sequence)?;
+        if seed.checked_rem(text_every) == Some(0) {
+            texts += 1;
+            outcome.differences.extend(compare_text(&player.table()?)?);
+        }
         played += sequence.len();
         refused += outcome.refused;
         if !outcome.differences.is_empty() {
@@ -59,6 +67,7 @@ fn main() -> anyhow::Result<ExitCode> {
     player.flush()?;
     let mut out = std::io::stdout();
     writeln!(out, "operations {played} refused {refused}")?;
+    writeln!(out, "texts {texts}")?;
     writeln!(out, "sequences {sequences} mismatches {mismatches}")?;
     Ok(ExitCode::from(u8::from(mismatches > 0)))
 }
@@ -214,6 +223,27 @@ impl Player {
             other => bail!("a probe was answered {other:?}"),
         }
     }
+}
+
+/// The lines that only one of ipvsadm and our own text has. Their order is left out: where addresses lie all around the
+/// number circle, ipvsadm's own depends on that of the kernel's dump.
+fn compare_text(table: &Table) -> anyhow::Result<Vec<String>> {
+    let output = std::process::Command::new("ipvsadm").arg("-Sn").output()?;
+    ensure!(output.status.success(), "ipvsadm -Sn: {}", output.status);
+    let theirs = String::from_utf8(output.stdout)?;
+    let ours = table.to_string();
+    let (mut theirs, mut ours): (Vec<_>, Vec<_>) = (theirs.lines().collect(), ours.lines().collect());
+    theirs.sort_unstable();
+    ours.sort_unstable();
+    let differ = theirs != ours;
+    let lines = || {
+        format!(
+            "! ipvsadm -Sn:\n{}\n! our text:\n{}",
+            theirs.join("\n"),
+            ours.join("\n")
+        )
+    };
+    Ok(differ.then(lines).into_iter().collect())
 }
 
 /// Only refusals can be compared.
