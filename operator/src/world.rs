@@ -515,6 +515,15 @@ impl World {
         let name = view::placement_name(&Key::new("shop", service), node);
         self.objects.placements.iter().find(|there| there.name_any() == name)
     }
+
+    pub(crate) fn placement_mut(&mut self, service: &str, node: &str) -> &mut Placement {
+        let name = view::placement_name(&Key::new("shop", service), node);
+        self.objects
+            .placements
+            .iter_mut()
+            .find(|there| there.name_any() == name)
+            .unwrap()
+    }
 }
 
 fn said(conditions: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition], type_: &str) -> String {

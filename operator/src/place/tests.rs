@@ -579,6 +579,127 @@ fn f28_a_real_server_prepared_on_an_old_view_does_not_meet_a_withdrawn_host() {
     }
 }
 
+/// The one of these writes that changes a node's Placement.
+fn to_node<'w>(writes: &'w [Write], node: &str) -> Option<&'w Write> {
+    let is_meant = |write: &&Write| matches!(write, Write::CreatePlacement(there) | Write::ApplyPlacement(there) if there.spec.node_name == node);
+    writes.iter().find(is_meant)
+}
+
+#[test]
+fn f27_a_real_server_is_not_prepared_while_its_host_is_marked_as_leaving() {
+    let mut world = World::serving();
+    world.delete_real_server("rs2");
+    world.pass();
+    world.agents();
+    let paused = intended(&world);
+    // rs2 comes back. Whoever lists it dies each time before the mark is cleared.
+    world.apply(RS2);
+    for _ in 0..3 {
+        let writes = intended(&world);
+        if let Some(write) = to_node(&writes, "dir1") {
+            world.carry_out(write).unwrap();
+        }
+        world.agents();
+        world.check();
+    }
+    assert!(world.placements().contains("to rs2 192.168.56.40 weight 1 for []"));
+    let _ = world.carry_out(to_node(&paused, "rs2").unwrap());
+    world.check();
+    world.settle();
+    assert!(
+        world
+            .placements()
+            .contains("to rs2 192.168.56.40 weight 1 for [192.168.56.100]")
+    );
+}
+
+#[test]
+fn f27_nobody_takes_a_host_back_who_did_not_see_it_marked() {
+    let mut world = World::new();
+    world.apply(WEB);
+    world.apply(RS1);
+    world.settle();
+    // One operator sees rs2 come, and dies when only the host is told. The other has not seen rs2.
+    let mut behind = world.clone();
+    world.apply(RS2);
+    let writes = intended(&world);
+    world.carry_out(to_node(&writes, "rs2").unwrap()).unwrap();
+    behind.objects.placements.clone_from(&world.objects.placements);
+    for write in intended(&behind) {
+        world.carry_out(&write).unwrap();
+    }
+    assert!(
+        world
+            .placements()
+            .contains("web@rs2 host of rs2 192.168.56.100 leaving\n")
+    );
+}
+
+#[test]
+fn f28_a_report_about_an_older_order_releases_nobody() {
+    let mut world = World::new();
+    world.apply(WEB);
+    world.apply(RS1);
+    world.pass();
+    world.agents();
+    // dir1 reported rs1 as unprepared. It is told to send, does, and dies before it reports.
+    world.pass();
+    assert!(
+        world
+            .placements()
+            .contains("to rs1 192.168.56.30 weight 1 for [192.168.56.100]")
+    );
+    world.delete_real_server("rs1");
+    for _ in 0..3 {
+        world.pass();
+        world.agent("rs1");
+    }
+    assert!(
+        world
+            .placements()
+            .contains("web@rs1 host of rs1 192.168.56.100 leaving\n")
+    );
+}
+
+#[test]
+fn f28_a_vip_is_not_gone_because_an_older_report_lacks_it() {
+    let mut world = World::new();
+    world.apply(WEB);
+    world.pass();
+    // dir1 reported on nothing yet. It is told to hold the VIP, does, and dies before it reports.
+    world.pass();
+    assert!(world.placements().contains("web@dir1 director 192.168.56.100 Node\n"));
+    world.renew("dir1");
+    let report = &mut world.placement_mut("web", "dir1").status.get_or_insert_default();
+    report.boot_id = Some("boot-dir1".to_owned());
+    report.observed_generation = Some(1);
+    move_director(&mut world);
+    for _ in 0..3 {
+        world.pass();
+        world.check();
+    }
+    assert!(
+        world
+            .placements()
+            .contains("web@dir1 director 192.168.56.100 Node withdraw")
+    );
+}
+
+#[test]
+fn a_vip_that_its_director_could_not_bring_up_is_taken_back_all_the_same() {
+    let mut world = World::serving();
+    // dir1 works on the newest order, and reports that it has nothing of the VIP (yet).
+    let report = world.placement_mut("web", "dir1").status.get_or_insert_default();
+    report.director = None;
+    world.delete_service("web");
+    world.pass();
+    assert!(
+        world
+            .placements()
+            .contains("web@dir1 director 192.168.56.100 Node withdraw")
+    );
+}
+
 #[test]
 fn an_enum_value_of_the_future_keeps_its_placements_as_they_are() {
     let mut world = World::serving();
