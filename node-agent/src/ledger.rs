@@ -23,8 +23,10 @@ pub struct Ledger {
     pub services: BTreeSet<ServiceKey>,
     /// Sysctls that we set.
     pub sysctls: BTreeMap<Sysctl, Former>,
-    /// Whether the kernel was once read whole and what is ours taken over. Until then, as after the loss of the ledger,
-    /// what stands on a VIP with our mark is ours too.
+    /// Whether what stood on VIPs with our mark was taken over, as after the loss of an earlier ledger. It is said before
+    /// the first change, so no VIP of that moment is this ledger's doing; from then on it alone says what is ours.
+    pub claimed: bool,
+    /// Whether a whole pass over a complete list was once made in this boot.
     pub adopted: bool,
 }
 
@@ -48,7 +50,9 @@ pub enum Entry {
         /// The boot that it belongs to, for a `/run` that is not volatile.
         boot_id: String,
     },
-    /// The kernel was read whole, and what is ours is in the ledger.
+    /// What an earlier ledger had on VIPs with our mark is in this one.
+    Claimed,
+    /// A pass over a complete list was whole.
     Adopted,
     /// A service is ours.
     Service {
@@ -84,6 +88,7 @@ impl Ledger {
     pub fn record(&mut self, entry: &Entry) {
         match entry {
             Entry::Ledger { version: _, boot_id: _ } => {}
+            Entry::Claimed => self.claimed = true,
             Entry::Adopted => self.adopted = true,
             Entry::Service { key } => {
                 self.services.insert(*key);
@@ -130,9 +135,11 @@ impl Ledger {
             sysctl: sysctl.clone(),
             value: *value,
         });
-        self.adopted
-            .then_some(Entry::Adopted)
+        let claimed = self.claimed.then_some(Entry::Claimed);
+        let adopted = self.adopted.then_some(Entry::Adopted);
+        claimed
             .into_iter()
+            .chain(adopted)
             .chain(services)
             .chain(sysctls)
             .collect()

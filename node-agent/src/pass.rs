@@ -168,7 +168,7 @@ impl<K: Kernel, J: Journal> Node<K, J> {
         self.read(view)?;
         let desired = self.desire(view);
         let plan_now = plan(&desired.state, &self.observed, &self.ledger, absence(view));
-        self.record(&plan_now.ledger)?;
+        self.claim(plan_now.ledger)?;
         let (done, refusals) = self.execute(plan_now.steps);
         self.read_back(&done, &refusals)?;
         let desired = self.desire(view);
@@ -223,7 +223,11 @@ impl<K: Kernel, J: Journal> Node<K, J> {
 
     /// A look at the family loads the module: a node that is no director is left alone.
     fn needs_ipvs(&self, view: &View) -> bool {
-        let was_director = || self.observed.addresses.keys().any(|key| key.interface != LOOPBACK);
+        // Before anything was claimed, any mark may belong to services of a lost ledger.
+        let was_director = || {
+            let mut marked = self.observed.addresses.keys();
+            marked.any(|key| key.interface != LOOPBACK || !self.ledger.claimed)
+        };
         view.placements.values().any(|placed| placed.spec.director.is_some())
             || !self.ledger.services.is_empty()
             || was_director()
@@ -259,6 +263,18 @@ impl<K: Kernel, J: Journal> Node<K, J> {
             self.observed.facts.answered.clear();
         }
         desired(view, &self.observed.facts)
+    }
+
+    /// The intents; and once, before the first change, that all older marks have been looked at.
+    fn claim(&mut self, mut intents: Vec<Entry>) -> Result<(), KernelError> {
+        if !self.ledger.claimed {
+            let is_marked = !self.observed.addresses.is_empty();
+            match &self.observed.ipvs {
+                Ipvs::Failed(error) if is_marked && *error != KernelError::ModuleMissing => return Err(error.clone()),
+                Ipvs::Failed(_) | Ipvs::Unread | Ipvs::Read(_) => intents.push(Entry::Claimed),
+            }
+        }
+        self.record(&intents)
     }
 
     fn record(&mut self, entries: &[Entry]) -> Result<(), KernelError> {
@@ -325,7 +341,7 @@ impl<K: Kernel, J: Journal> Node<K, J> {
         Ok(())
     }
 
-    /// Strikes from the ledger what is over; after the first whole reading of the kernel, the ledger alone says what is ours.
+    /// Strikes from the ledger what is over, and says once that a pass over a complete list was whole.
     fn settle(&mut self, desired: &Desired, view: &View) -> Result<(), KernelError> {
         let mut entries = settled(&desired.state, &self.observed, &self.ledger, absence(view));
         let whole = match self.observed.ipvs {

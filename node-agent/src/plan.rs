@@ -117,9 +117,13 @@ pub fn plan(desired: &KernelState, observed: &Observed, ledger: &Ledger, absence
 fn services(plan: &mut Plan, desired: &KernelState, observed: &Observed, ledger: &Ledger) {
     let Some(table) = observed.ipvs.table() else { return };
     let marked = observed.vips();
-    let ours = |key: &ServiceKey| {
-        ledger.services.contains(key) || (!ledger.adopted && vip_of(key).is_some_and(|vip| marked.contains(&vip)))
-    };
+    let claimed = |key: &ServiceKey| !ledger.claimed && vip_of(key).is_some_and(|vip| marked.contains(&vip));
+    let ours = |key: &ServiceKey| ledger.services.contains(key) || claimed(key);
+    let lost = table
+        .services
+        .keys()
+        .filter(|key| claimed(key) && !ledger.services.contains(*key));
+    plan.ledger.extend(lost.map(|key| Entry::Service { key: *key }));
     let mut deletions = Vec::new();
     for (key, service) in &desired.ipvs.services {
         let present = table.services.get(key);
@@ -127,7 +131,7 @@ fn services(plan: &mut Plan, desired: &KernelState, observed: &Observed, ledger:
             plan.foreign.insert(*key);
             continue;
         }
-        if !ledger.services.contains(key) {
+        if !ledger.services.contains(key) && !(present.is_some() && claimed(key)) {
             plan.ledger.push(Entry::Service { key: *key });
         }
         for change in diff_service(*key, Some(service), present) {
