@@ -6,6 +6,8 @@
 mod group;
 mod real_server;
 mod service;
+#[cfg(test)]
+mod tests;
 
 use crate::place::Placed;
 use crate::snapshot::{Meta, StoredPlacement};

@@ -8,6 +8,8 @@ mod content;
 mod group;
 mod held;
 mod members;
+#[cfg(test)]
+mod tests;
 
 pub use group::Group;
 pub use held::{ClaimKey, Held};

@@ -1,0 +1,375 @@
+use crate::world::{GROUP, RS1, WEB, World};
+use crate::write::{EventKind, StatusWrite, Write};
+use expect_test::expect;
+use jiff::SignedDuration;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
+fn yaml(value: &impl serde::Serialize) -> String {
+    serde_yaml::to_string(value).unwrap()
+}
+
+#[test]
+fn a_serving_service_says_so() {
+    let world = World::serving();
+    expect![[r#"
+        observedGeneration: 1
+        addresses:
+        - address: 192.168.56.100
+          nodeName: dir1
+        directors:
+        - nodeName: dir1
+          role: Active
+        realServers:
+          matched: 2
+          prepared: 2
+        summary:
+          addresses: 192.168.56.100
+          ports: 80/TCP
+          realServers: 2/2
+          directors: dir1
+        conditions:
+        - lastTransitionTime: 2026-11-22T12:00:06Z
+          message: the spec is valid and its claims are held
+          observedGeneration: 1
+          reason: Ok
+          status: 'True'
+          type: Accepted
+        - lastTransitionTime: 2026-11-22T12:00:06Z
+          message: read back on dir1
+          observedGeneration: 1
+          reason: Ok
+          status: 'True'
+          type: Programmed
+        - lastTransitionTime: 2026-11-22T12:00:06Z
+          message: 2 real servers serve
+          observedGeneration: 1
+          reason: Ok
+          status: 'True'
+          type: Ready
+        - lastTransitionTime: 2026-11-22T12:00:06Z
+          message: DirectorGroup default exists
+          observedGeneration: 1
+          reason: Ok
+          status: 'True'
+          type: ResolvedRefs
+    "#]].assert_eq(&yaml(&world.service("web").status));
+}
+
+#[test]
+fn its_real_server_says_so() {
+    let world = World::serving();
+    expect![[r#"
+        observedGeneration: 1
+        virtualServices:
+        - name: web
+          conditions:
+          - lastTransitionTime: 2026-11-22T12:00:06Z
+            message: it is in this service
+            observedGeneration: 1
+            reason: Ok
+            status: 'True'
+            type: Accepted
+          - lastTransitionTime: 2026-11-22T12:00:06Z
+            message: rs1 read back the VIPs, silent in ARP
+            observedGeneration: 1
+            reason: Ok
+            status: 'True'
+            type: Prepared
+        summary:
+          addresses: 192.168.56.30
+          virtualServices: web
+        conditions:
+        - lastTransitionTime: 2026-11-22T12:00:06Z
+          message: the spec is valid
+          observedGeneration: 1
+          reason: Ok
+          status: 'True'
+          type: Accepted
+        - lastTransitionTime: 2026-11-22T12:00:06Z
+          message: rs1 read back every VIP
+          observedGeneration: 1
+          reason: Ok
+          status: 'True'
+          type: Prepared
+        - lastTransitionTime: 2026-11-22T12:00:06Z
+          message: it may take traffic
+          observedGeneration: 1
+          reason: Ok
+          status: 'True'
+          type: Ready
+        - lastTransitionTime: 2026-11-22T12:00:06Z
+          message: everything that it names exists
+          observedGeneration: 1
+          reason: Ok
+          status: 'True'
+          type: ResolvedRefs
+    "#]].assert_eq(&yaml(&world.real_server("rs1").status));
+}
+
+#[test]
+fn its_group_says_so() {
+    let world = World::serving();
+    expect![[r#"
+        observedGeneration: 1
+        members:
+        - nodeName: dir1
+          role: Active
+          since: 2026-11-22T12:00:06Z
+        virtualServices: 1
+        summary: dir1
+        conditions:
+        - lastTransitionTime: 2026-11-22T12:00:06Z
+          message: dir1 is the director
+          observedGeneration: 1
+          reason: Ok
+          status: 'True'
+          type: Accepted
+        - lastTransitionTime: 2026-11-22T12:00:06Z
+          message: dir1 is the director
+          observedGeneration: 1
+          reason: Ok
+          status: 'True'
+          type: Ready
+    "#]].assert_eq(&yaml(&world.objects.director_groups[0].status));
+}
+
+fn all(world: &World, name: &str) -> String {
+    let types = ["Accepted", "ResolvedRefs", "Programmed", "Ready", "Stalled"];
+    types
+        .map(|type_| format!("{type_} {}\n", world.said(name, type_)))
+        .concat()
+}
+
+#[test]
+fn a_new_service_is_pending() {
+    let mut world = World::new();
+    world.apply(WEB);
+    world.apply(RS1);
+    world.pass();
+    expect![[r#"
+        Accepted True Ok: the spec is valid and its claims are held
+        ResolvedRefs True Ok: DirectorGroup default exists
+        Programmed False Pending: it is being placed
+        Ready False Pending: it is being placed
+        Stalled not said
+    "#]].assert_eq(&all(&world, "web"));
+    world.agents();
+    world.pass();
+    world.pass();
+    expect![[r#"
+        Accepted True Ok: the spec is valid and its claims are held
+        ResolvedRefs True Ok: DirectorGroup default exists
+        Programmed False Pending: dir1 has not reported on its latest Placement yet
+        Ready False Pending: dir1 has not reported on its latest Placement yet
+        Stalled not said
+    "#]].assert_eq(&all(&world, "web"));
+}
+
+#[test]
+fn a_refused_service_is_stalled() {
+    let mut world = World::new();
+    world.apply(&WEB.replace("192.168.56.100", "10.0.0.1"));
+    world.settle();
+    expect![[r#"
+        Accepted False NotAllowed: 10.0.0.1 is outside the allowedCIDRs of DirectorGroup default (192.168.56.0/24): choose an address within
+        ResolvedRefs True Ok: DirectorGroup default exists
+        Programmed False Pending: nothing of it was ever accepted
+        Ready False NotAllowed: 10.0.0.1 is outside the allowedCIDRs of DirectorGroup default (192.168.56.0/24): choose an address within
+        Stalled True NotAllowed: 10.0.0.1 is outside the allowedCIDRs of DirectorGroup default (192.168.56.0/24): choose an address within
+    "#]].assert_eq(&all(&world, "web"));
+}
+
+#[test]
+fn a_group_without_a_node_places_nothing_and_its_services_say_why() {
+    let mut world = World::new();
+    world.label("dir1", "lvs-operator.io/director", None);
+    world.apply(WEB);
+    world.settle();
+    expect![[r#"
+        Accepted True Ok: the spec is valid and its claims are held
+        ResolvedRefs True Ok: DirectorGroup default exists
+        Programmed False Pending: DirectorGroup default: nodeSelector selects no node: label the director's Node
+        Ready False Pending: DirectorGroup default: nodeSelector selects no node: label the director's Node
+        Stalled not said
+    "#]].assert_eq(&all(&world, "web"));
+    let group = world.objects.director_groups[0].status.clone().unwrap();
+    assert_eq!(
+        crds::conditions::find(&group.conditions, "Accepted").unwrap().reason,
+        "NotOneNode"
+    );
+    assert!(crds::conditions::is_true(&group.conditions, "Stalled"));
+}
+
+#[test]
+fn a_selector_that_finds_nothing_is_not_ready_and_not_stalled() {
+    let mut world = World::new();
+    world.apply(WEB);
+    world.settle();
+    expect![[r#"
+        Accepted True Ok: the spec is valid and its claims are held
+        ResolvedRefs True Ok: DirectorGroup default exists
+        Programmed True Ok: read back on dir1
+        Ready False NoRealServers: realServerSelector finds no RealServer in namespace shop: label some, or correct it
+        Stalled not said
+    "#]].assert_eq(&all(&world, "web"));
+}
+
+#[test]
+fn a_silent_director_is_unknown_and_a_silent_host_is_too() {
+    let mut world = World::serving();
+    world.silent.insert("dir1".to_owned());
+    world.silent.insert("rs1".to_owned());
+    world.now += SignedDuration::from_secs(41);
+    world.settle();
+    expect![[r#"
+        Accepted True Ok: the spec is valid and its claims are held
+        ResolvedRefs True Ok: DirectorGroup default exists
+        Programmed Unknown AgentLost: the agent of dir1 is silent: what it programmed goes on; look after lvs-agent on that node
+        Ready Unknown AgentLost: the agent of dir1 is silent: what it programmed goes on; look after lvs-agent on that node
+        Stalled not said
+    "#]].assert_eq(&all(&world, "web"));
+    expect!["Unknown AgentLost: VirtualService web: the agent of rs1 is silent: what it programmed goes on; look after lvs-agent on that node"].assert_eq(&world.said_of_real_server("rs1", "Prepared"));
+    let status = world.service("web").status.clone().unwrap();
+    assert_eq!(status.directors[0].role, crds::Role::Unknown);
+    assert_eq!(status.addresses[0].node_name, None);
+}
+
+#[test]
+fn what_the_kernel_refused_is_named() {
+    let mut world = World::serving();
+    let report = world.placement_mut("web", "dir1").status.get_or_insert_default();
+    let programmed: &mut Condition = report
+        .conditions
+        .iter_mut()
+        .find(|there| there.type_ == "Programmed")
+        .unwrap();
+    programmed.status = "False".to_owned();
+    programmed.reason = "ModuleMissing".to_owned();
+    programmed.message = "ip_vs is not loaded: modprobe ip_vs".to_owned();
+    world.pass();
+    expect!["False ModuleMissing: dir1: ip_vs is not loaded: modprobe ip_vs"].assert_eq(&world.said("web", "Ready"));
+}
+
+#[test]
+fn two_directors_that_hold_one_vip_are_said_and_the_fresher_lease_counts() {
+    let mut world = World::serving();
+    // The group moved while dir1 was cut off; an administrator said that it is off, which it is not.
+    world.silent.insert("dir1".to_owned());
+    world.label("dir1", "lvs-operator.io/director", None);
+    world.label("dir2", "lvs-operator.io/director", Some("true"));
+    let alive = world.placement("web", "dir1").unwrap().clone();
+    world.taint_out_of_service("dir1");
+    world.settle();
+    let mut ghost = alive;
+    ghost.spec.director = None;
+    ghost.metadata.generation = Some(9);
+    world.objects.placements.push(ghost);
+    world.pass();
+    expect!["False DualActive: dir2 and dir1 all hold 192.168.56.100: switch off all but one"].assert_eq(&world.said("web", "Ready"));
+    assert_eq!(
+        world.service("web").status.clone().unwrap().addresses[0]
+            .node_name
+            .as_deref(),
+        Some("dir2")
+    );
+}
+
+#[test]
+fn a_refusal_and_its_end_are_told_once_each() {
+    let mut world = World::serving();
+    world.apply(&WEB.replace("192.168.56.100", "10.0.0.1"));
+    let events = |world: &mut World| -> Vec<(EventKind, String)> {
+        let writes = world.pass().writes.into_iter();
+        writes
+            .filter_map(|write| {
+                if let Write::Event(event) = write {
+                    Some((event.severity, event.reason))
+                } else {
+                    None
+                }
+            })
+            .collect()
+    };
+    assert_eq!(events(&mut world), [(EventKind::Warning, "NotAllowed".to_owned())]);
+    assert_eq!(events(&mut world), []);
+    world.apply(WEB);
+    assert_eq!(events(&mut world), [(EventKind::Normal, "Accepted".to_owned())]);
+    assert_eq!(events(&mut world), []);
+}
+
+#[test]
+fn the_order_in_which_the_api_keeps_conditions_is_no_difference() {
+    let mut world = World::serving();
+    let service = world.objects.virtual_services.iter_mut().next().unwrap();
+    service.status.as_mut().unwrap().conditions.reverse();
+    let real_server = world.objects.real_servers.iter_mut().next().unwrap();
+    real_server.status.as_mut().unwrap().conditions.reverse();
+    assert_eq!(world.decide().writes, []);
+}
+
+#[test]
+fn a_transition_keeps_its_time_until_the_status_changes() {
+    let mut world = World::serving();
+    let since = |world: &World| {
+        let status = world.service("web").status.clone().unwrap();
+        crds::conditions::find(&status.conditions, "Ready")
+            .unwrap()
+            .last_transition_time
+            .clone()
+    };
+    let before = since(&world);
+    world.now += SignedDuration::from_secs(10);
+    world.apply(&format!("{GROUP}  interface: eth0\n"));
+    world.settle();
+    assert!(since(&world) > before, "it was pending in between");
+    let before = since(&world);
+    world.now += SignedDuration::from_secs(10);
+    world.apply("kind: RealServer\nmetadata: {name: far, labels: {app: none}}\nspec: {addresses: [10.1.1.1]}");
+    world.settle();
+    assert_eq!(since(&world), before);
+}
+
+#[test]
+fn a_real_server_that_nobody_selects_is_not_ready() {
+    let mut world = World::new();
+    world.apply(RS1);
+    world.settle();
+    let said = ["Accepted", "Prepared", "Ready", "Stalled"].map(|type_| world.said_of_real_server("rs1", type_) + "\n");
+    expect![[r#"
+        True Ok: the spec is valid
+        Unknown NotSelected: no VirtualService selects it
+        False NotSelected: no VirtualService selects it: give it the labels of a realServerSelector
+        not said
+    "#]].assert_eq(&said.concat());
+}
+
+#[test]
+fn only_the_first_services_of_a_real_server_are_listed() {
+    let mut world = World::new();
+    world.apply(RS1);
+    for number in 0..70 {
+        world.apply(
+            &WEB.replace("web}}", "none}}")
+                .replace("port: 80", &format!("port: {}", 1000 + number))
+                .replace("name: web", &format!("name: s{number}")),
+        );
+        world
+            .objects
+            .virtual_services
+            .last_mut()
+            .unwrap()
+            .spec
+            .real_server_selector = serde_yaml::from_str("matchLabels: {app: web}").unwrap();
+    }
+    let writes = world.decide().writes.into_iter();
+    let mut statuses = writes.filter_map(|write| {
+        if let Write::Status(StatusWrite::RealServer(_, status)) = write {
+            Some(status)
+        } else {
+            None
+        }
+    });
+    let status = statuses.next().unwrap();
+    assert_eq!(status.virtual_services.len(), 64);
+    assert_eq!(status.summary.unwrap().virtual_services, "s0,s1,s10+67");
+}
