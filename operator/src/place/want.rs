@@ -49,27 +49,25 @@ pub(super) fn of(view: &View<'_>, validated: &Validated, subject: &Key) -> Want 
     let Some(service) = validated.services.get(subject) else {
         return Want::default();
     };
-    let kept = |forbidden| Want {
+    let kept = |directors| Want {
         group: permitting(view, subject).map(str::to_owned),
-        ..finish(
-            view,
-            subject,
-            goes_on(view, validated, subject, service, forbidden),
-            service,
-        )
+        ..finish(view, subject, directors, service)
     };
     match &service.standing {
         Standing::Withdraw => Want::default(),
-        Standing::Keep { forbidden } => kept(forbidden),
+        Standing::Keep { forbidden } => kept(goes_on(view, validated, subject, service, forbidden)),
         Standing::Serve(content) => match blocker(view, subject, content) {
             None => Want {
                 group: Some(content.group.clone()),
                 ..finish(view, subject, serve(view, subject, service, content), service)
             },
-            Some(wait) => Want {
-                wait: Some(wait),
-                ..kept(&BTreeSet::new())
-            },
+            Some(wait) => {
+                let placed = goes_on(view, validated, subject, service, &BTreeSet::new());
+                Want {
+                    wait: Some(wait),
+                    ..kept(give_way(validated, subject, content, placed))
+                }
+            }
         },
     }
 }
@@ -172,6 +170,40 @@ fn as_placed(
         };
         directors.insert(placement.spec.node_name.clone(), want);
     }
+    directors
+}
+
+/// Who waits goes on with what is placed, less what it does not ask for any more and somebody else was granted: two that
+/// exchange their VIPs or ports would otherwise wait for each other for ever.
+fn give_way(
+    validated: &Validated,
+    subject: &Key,
+    content: &Content,
+    mut directors: BTreeMap<String, DirectorWant>,
+) -> BTreeMap<String, DirectorWant> {
+    let is_same = |a: &PlacedService, b: &PlacedService| a.protocol == b.protocol && a.port == b.port;
+    let is_granted = |address: &String, port: &PlacedService| {
+        let mut others = validated.services.iter().filter(|(other, _)| *other != subject);
+        others.any(|(_, other)| match &other.standing {
+            Standing::Serve(theirs) => {
+                theirs.addresses.contains(address) && theirs.services.iter().any(|service| is_same(service, port))
+            }
+            Standing::Keep { .. } | Standing::Withdraw => false,
+        })
+    };
+    for want in directors.values_mut() {
+        let services = &want.services;
+        let stays = |(address, _): &(String, Option<String>)| {
+            content.addresses.contains(address) || !services.iter().any(|port| is_granted(address, port))
+        };
+        want.addresses.retain(stays);
+        let addresses = &want.addresses;
+        want.services.retain(|port| {
+            let is_asked = content.services.iter().any(|service| is_same(service, port));
+            is_asked || !addresses.iter().any(|(address, _)| is_granted(address, port))
+        });
+    }
+    directors.retain(|_, want| !want.addresses.is_empty());
     directors
 }
 

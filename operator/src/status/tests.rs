@@ -52,7 +52,8 @@ fn a_serving_service_says_so() {
           reason: Ok
           status: 'True'
           type: ResolvedRefs
-    "#]].assert_eq(&yaml(&world.service("web").status));
+    "#]]
+    .assert_eq(&yaml(&world.service("web").status));
 }
 
 #[test]
@@ -103,7 +104,8 @@ fn its_real_server_says_so() {
           reason: Ok
           status: 'True'
           type: ResolvedRefs
-    "#]].assert_eq(&yaml(&world.real_server("rs1").status));
+    "#]]
+    .assert_eq(&yaml(&world.real_server("rs1").status));
 }
 
 #[test]
@@ -130,7 +132,8 @@ fn its_group_says_so() {
           reason: Ok
           status: 'True'
           type: Ready
-    "#]].assert_eq(&yaml(&world.objects.director_groups[0].status));
+    "#]]
+    .assert_eq(&yaml(&world.objects.director_groups[0].status));
 }
 
 fn all(world: &World, name: &str) -> String {
@@ -152,7 +155,8 @@ fn a_new_service_is_pending() {
         Programmed False Pending: it is being placed
         Ready False Pending: it is being placed
         Stalled not said
-    "#]].assert_eq(&all(&world, "web"));
+    "#]]
+    .assert_eq(&all(&world, "web"));
     world.agents();
     world.pass();
     world.pass();
@@ -162,7 +166,8 @@ fn a_new_service_is_pending() {
         Programmed False Pending: dir1 has not reported on its latest Placement yet
         Ready False Pending: dir1 has not reported on its latest Placement yet
         Stalled not said
-    "#]].assert_eq(&all(&world, "web"));
+    "#]]
+    .assert_eq(&all(&world, "web"));
 }
 
 #[test]
@@ -191,7 +196,8 @@ fn a_group_without_a_node_places_nothing_and_its_services_say_why() {
         Programmed False Pending: DirectorGroup default: nodeSelector selects no node: label the director's Node
         Ready False Pending: DirectorGroup default: nodeSelector selects no node: label the director's Node
         Stalled not said
-    "#]].assert_eq(&all(&world, "web"));
+    "#]]
+    .assert_eq(&all(&world, "web"));
     let group = world.objects.director_groups[0].status.clone().unwrap();
     assert_eq!(
         crds::conditions::find(&group.conditions, "Accepted").unwrap().reason,
@@ -211,7 +217,8 @@ fn a_selector_that_finds_nothing_is_not_ready_and_not_stalled() {
         Programmed True Ok: read back on dir1
         Ready False NoRealServers: realServerSelector finds no RealServer in namespace shop: label some, or correct it
         Stalled not said
-    "#]].assert_eq(&all(&world, "web"));
+    "#]]
+    .assert_eq(&all(&world, "web"));
 }
 
 #[test]
@@ -265,7 +272,8 @@ fn two_directors_that_hold_one_vip_are_said_and_the_fresher_lease_counts() {
     ghost.metadata.generation = Some(9);
     world.objects.placements.push(ghost);
     world.pass();
-    expect!["False DualActive: dir2 and dir1 all hold 192.168.56.100: switch off all but one"].assert_eq(&world.said("web", "Ready"));
+    expect!["False DualActive: dir2 and dir1 all hold 192.168.56.100: switch off all but one"]
+        .assert_eq(&world.said("web", "Ready"));
     assert_eq!(
         world.service("web").status.clone().unwrap().addresses[0]
             .node_name
@@ -340,7 +348,8 @@ fn a_real_server_that_nobody_selects_is_not_ready() {
         Unknown NotSelected: no VirtualService selects it
         False NotSelected: no VirtualService selects it: give it the labels of a realServerSelector
         not said
-    "#]].assert_eq(&said.concat());
+    "#]]
+    .assert_eq(&said.concat());
 }
 
 #[test]
