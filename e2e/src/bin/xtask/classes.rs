@@ -38,6 +38,11 @@ const CLASSES: &[Class] = &[
         needs_setup: false,
     },
     Class {
+        name: "simulation",
+        work: simulation,
+        needs_setup: false,
+    },
+    Class {
         name: "documentation",
         work: documentation,
         needs_setup: false,
@@ -140,6 +145,15 @@ fn unit(long: bool) -> Result<Counts> {
     if long {
         command.env(settings::LONG, "1");
     }
+    counted(command, 60 * MINUTE)
+}
+
+/// Seeds of the simulation in an ordinary run, and in a long one.
+const SEEDS: (&str, &str) = ("10000", "200000");
+
+fn simulation(long: bool) -> Result<Counts> {
+    let mut command = cargo(&["test", "--quiet", "--package", "e2e", "--test", "simulation"]);
+    command.env("LVS_SIMULATION_SEEDS", if long { SEEDS.1 } else { SEEDS.0 });
     counted(command, 60 * MINUTE)
 }
 
