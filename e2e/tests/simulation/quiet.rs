@@ -122,9 +122,6 @@ fn restart_everybody(world: &mut World) -> Result<(), Violation> {
         }
         world.agent_hears(index, 0);
     }
-    let writes = round(world)?;
-    if writes > 0 {
-        return Err("agents restarted on a world in order, and there are writes".to_owned());
-    }
-    Ok(())
+    // A status may be written once more: from disk, nobody knows since when it has been so.
+    rest(world)
 }
