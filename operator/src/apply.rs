@@ -6,6 +6,9 @@
 //!
 //! A conflict is no error: somebody was first, and the next look sees what they did.
 
+#[cfg(test)]
+mod tests;
+
 use crate::metrics::Metrics;
 use crate::snapshot::Key;
 use crate::write::{EventKind, EventWrite, StatusWrite, Write};

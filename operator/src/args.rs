@@ -35,3 +35,26 @@ pub enum LogFormat {
     /// For people.
     Text,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn every_flag_has_its_environment_variable() {
+        let command = Arguments::command();
+        command.clone().debug_assert();
+        for argument in command.get_arguments().filter(|argument| argument.get_long().is_some()) {
+            let flag = argument.get_long().unwrap();
+            let expected = format!("LVS_{}", flag.to_uppercase().replace('-', "_"));
+            assert_eq!(argument.get_env().unwrap().to_str(), Some(expected.as_str()));
+        }
+    }
+
+    #[test]
+    fn an_unknown_flag_ends_with_two() {
+        let error = Arguments::try_parse_from(["lvs-operator", "--leader-elect"]).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+    }
+}

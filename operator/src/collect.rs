@@ -8,6 +8,8 @@
 //! store at once would show it beside older versions of the others, and the flag rules need one order of versions.
 
 mod store;
+#[cfg(test)]
+mod tests;
 
 pub use store::{Store, Wake};
 

@@ -146,7 +146,8 @@ fn judge(
     let (accepted, resolved_refs, standing) = match group::find(view, groups, &spec.director_group_name) {
         Err(missing) => {
             let unjudged = Verdict::unknown(reason::PENDING, "cannot be judged without its DirectorGroup");
-            (unjudged, refused(missing, held), Service::keep(key, groups, held, view))
+            let standing = Service::keep(key, groups, held, view);
+            (unjudged, refused(missing, held, &standing), standing)
         }
         Ok(group) => {
             let found = Verdict::yes(reason::OK, format!("DirectorGroup {} exists", group.name));
@@ -154,7 +155,10 @@ fn judge(
                 .and_then(|content| chosen.count_allowed().map(|()| content))
             {
                 Ok(content) => (accepted_words(), found, Standing::Serve(content)),
-                Err(refusal) => (refused(refusal, held), found, Service::keep(key, groups, held, view)),
+                Err(refusal) => {
+                    let standing = Service::keep(key, groups, held, view);
+                    (refused(refusal, held, &standing), found, standing)
+                }
             }
         }
     };
@@ -180,9 +184,10 @@ fn unreadable(
     held: Option<&Held>,
 ) -> Service {
     let (members, refused_members) = members::resolve(view, key, members::placed(view, key));
+    let standing = Service::keep(key, groups, held, view);
     Service {
-        standing: Service::keep(key, groups, held, view),
-        accepted: refused(unreadable_refusal(error), held),
+        accepted: refused(unreadable_refusal(error), held, &standing),
+        standing,
         resolved_refs: Verdict::unknown(reason::PENDING, "cannot be judged: the object cannot be read"),
         members,
         refused: refused_members,
@@ -196,10 +201,15 @@ pub fn unreadable_refusal(error: &str) -> Refusal {
 }
 
 /// The verdict of a refusal; it says when something goes on all the same.
-fn refused(refusal: Refusal, held: Option<&Held>) -> Verdict {
-    let goes_on = match held {
-        Some(held) if !held.keys.is_empty() => " (the last accepted spec still serves)",
-        Some(_) | None => "",
+fn refused(refusal: Refusal, held: Option<&Held>, standing: &Standing) -> Verdict {
+    let serves = |held: &Held| match standing {
+        Standing::Keep { forbidden } => !held.addresses.is_subset(forbidden),
+        Standing::Serve(_) | Standing::Withdraw => false,
+    };
+    let goes_on = if held.is_some_and(serves) {
+        " (the last accepted spec still serves)"
+    } else {
+        ""
     };
     Verdict::no(refusal.reason, format!("{}{goes_on}", refusal.message))
 }

@@ -74,7 +74,7 @@ pub(super) fn settle(view: &View<'_>, held: &BTreeMap<Key, Held>, validated: &mu
         let standing = Service::keep(&key, &validated.groups, held, view);
         let (members, refused_members) = super::members::resolve(view, &key, super::members::placed(view, &key));
         if let Some(service) = validated.services.get_mut(&key) {
-            service.accepted = super::refused(Refusal::new(reason::ADDRESS_CONFLICT, message), held);
+            service.accepted = super::refused(Refusal::new(reason::ADDRESS_CONFLICT, message), held, &standing);
             service.standing = standing;
             service.members = members;
             service.refused = refused_members;
@@ -82,7 +82,8 @@ pub(super) fn settle(view: &View<'_>, held: &BTreeMap<Key, Held>, validated: &mu
     }
     for (key, message) in lost {
         if let Some(service) = validated.services.get_mut(&key) {
-            service.accepted = super::refused(Refusal::new(reason::ADDRESS_CONFLICT, message), None);
+            let refusal = Refusal::new(reason::ADDRESS_CONFLICT, message);
+            service.accepted = super::refused(refusal, None, &Standing::Withdraw);
             service.standing = Standing::Withdraw;
         }
     }

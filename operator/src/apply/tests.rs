@@ -1,0 +1,58 @@
+use super::*;
+use kube::core::{ErrorResponse, Status};
+
+fn answered(code: u16, message: &str) -> Error {
+    let status = Status {
+        code,
+        message: message.to_owned(),
+        ..ErrorResponse::default()
+    };
+    Error::from(kube::Error::Api(Box::new(status)))
+}
+
+#[test]
+fn answers_are_told_apart_by_what_helps() {
+    assert_eq!(answered(409, "the object has been modified").name(), "Conflict");
+    assert_eq!(answered(404, "not found").name(), "Gone");
+    assert_eq!(answered(403, "forbidden").name(), "Refused");
+    assert_eq!(answered(503, "").name(), "Other");
+}
+
+#[test]
+fn f36_a_field_that_the_api_server_does_not_know_means_old_crds() {
+    let apply = answered(
+        500,
+        r#"failed to create typed patch object: .status.since: field not declared in schema"#,
+    );
+    assert_eq!(apply.name(), "OldSchema");
+    let patch = answered(
+        422,
+        r#""" is invalid: patch: Invalid value: "{...}": strict decoding error: unknown field "spec.x""#,
+    );
+    assert_eq!(
+        patch.to_string(),
+        r#"the installed CRDs are older than this operator: apply those of its chart (strict decoding error: unknown field "spec.x")"#
+    );
+}
+
+#[test]
+fn a_patch_takes_away_the_part_that_is_absent() {
+    let placement: Placement = serde_yaml::from_str(
+        "metadata: {name: a, namespace: shop, resourceVersion: '7', labels: {x: y}, finalizers: [f]}\n\
+         spec: {nodeName: n, subject: {kind: VirtualService, name: web}}",
+    )
+    .unwrap();
+    let expected = json!({
+        "metadata": {"resourceVersion": "7", "labels": {"x": "y"}, "finalizers": ["f"]},
+        "spec": {"nodeName": "n", "subject": {"kind": "VirtualService", "name": "web"}, "director": null, "realServer": null},
+    });
+    assert_eq!(merge_patch(&placement), expected);
+}
+
+#[test]
+fn a_long_note_is_cut_between_characters() {
+    let note = "ö".repeat(600);
+    assert_eq!(shortened(&note).len(), 1000);
+    assert_eq!(shortened("short"), "short");
+    assert_eq!(shortened(&format!("x{note}")).len(), 999);
+}
