@@ -26,6 +26,7 @@ pub mod program;
 pub mod progress;
 pub mod protocol;
 pub mod root_image;
+pub mod said;
 pub mod scene;
 pub mod settings;
 pub mod shop;

@@ -11,14 +11,25 @@ use libtest_mimic::{Arguments, Failed, Trial};
 
 #[path = "lab/codec.rs"]
 mod codec;
+#[path = "lab/confined.rs"]
+mod confined;
 #[path = "lab/itself.rs"]
 mod itself;
+#[path = "lab/refused.rs"]
+mod refused;
 #[path = "lab/traffic.rs"]
 mod traffic;
 
 /// Every module's tests, in the order in which they run.
 fn all() -> Vec<(&'static str, Test)> {
-    [itself::TESTS, traffic::TESTS, codec::TESTS].concat()
+    [
+        itself::TESTS,
+        traffic::TESTS,
+        codec::TESTS,
+        confined::TESTS,
+        refused::TESTS,
+    ]
+    .concat()
 }
 
 fn main() -> ExitCode {
