@@ -19,6 +19,9 @@ use crate::{go_tools, progress, settings, tools};
 /// The profile in which Cargo builds what runs in the lab.
 pub const PROFILE: &str = "dev";
 
+/// The agent's tests that need a real kernel, as one program.
+pub const KERNEL_TESTS: &str = "kernel-tests";
+
 /// A program of this workspace, built by `cargo xtask`.
 ///
 /// # Errors
@@ -248,7 +251,7 @@ fn kubeconfig_path(host: &Host) -> String {
 /// # Errors
 /// When it is not built.
 pub fn guest_programs() -> Result<Vec<PathBuf>> {
-    ["lab-init", "lvs-agent", "ipvs-player"]
+    ["lab-init", "lvs-agent", "ipvs-player", KERNEL_TESTS]
         .into_iter()
         .map(program)
         .collect()

@@ -6,15 +6,39 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use e2e::netlink_capture::{self, IpvsMessage};
+use e2e::product::KERNEL_TESTS;
 use e2e::program::Program;
 use e2e::scene::{Scene, Test};
 use e2e::settings;
 use e2e::topology::{HostPlan, LAN};
 
 pub(crate) const TESTS: &[(&str, Test)] = &[
+    ("codec::the_agents_kernel_tests", kernel_tests),
     ("codec::the_fake_kernel_answers_as_the_real_one", random_operations),
     ("codec::ipvsadm_sends_and_reads_the_captured_bytes", captured),
 ];
+
+/// Tests of the agent's member, each in a network namespace of its own: ignored where there is no such kernel, run here.
+fn kernel_tests(scene: &Scene) -> Result<()> {
+    let program = format!("/lab/{KERNEL_TESTS}");
+    let tests = Program::new([&program, "--include-ignored", "--test-threads=1"]).timeout(Duration::from_secs(120));
+    let output = scene.guest().attempt(&tests)?;
+    let result = output
+        .stdout
+        .lines()
+        .find(|line| line.starts_with("test result:"))
+        .unwrap_or_default();
+    scene.step(&format!("{result} ({:.1} s in the guest)", output.took.as_secs_f64()));
+    ensure!(
+        output.status == 0 && result.contains(" 0 ignored"),
+        "{}{}",
+        output.stdout,
+        output.stderr
+    );
+    // Counted, with the lab's own.
+    println!("{result}");
+    Ok(())
+}
 
 /// One process plays both, so that nothing but the operations costs time.
 fn random_operations(scene: &Scene) -> Result<()> {

@@ -1,11 +1,12 @@
 //! Everything that is made once: packages, the guest's disk, Go programs, our own programs.
 
-use std::thread;
+use std::{fs, thread};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, bail};
 use e2e::accelerator::Accelerator;
-use e2e::product::PROFILE;
-use e2e::{go_tools, progress, root_image, tools};
+use e2e::product::{KERNEL_TESTS, PROFILE};
+use e2e::{go_tools, progress, root_image, settings, tools};
+use serde_json::Value;
 
 use crate::run::{cargo, shown};
 
@@ -43,6 +44,35 @@ pub(crate) fn programs() -> Result<()> {
         shown(cargo(&[&profile[..], &packages].concat()))?;
         // Apart from the others: its feature has no place in the agent that is tested.
         let player = ["--features=node-agent/fake", "--bin=ipvs-player"];
-        shown(cargo(&[&profile[..], &packages[..3], &player].concat()))
+        shown(cargo(&[&profile[..], &packages[..3], &player].concat()))?;
+        kernel_tests()
     })
+}
+
+/// The agent's tests that need a real kernel: one program, which runs in the guest.
+fn kernel_tests() -> Result<()> {
+    let build = [
+        "test",
+        "--quiet",
+        "--no-run",
+        "--profile",
+        PROFILE,
+        "--message-format=json",
+    ];
+    let output = cargo(&[&build[..], &["--package=node-agent", "--test=kernel"]].concat()).output()?;
+    let messages = String::from_utf8_lossy(&output.stdout);
+    let made = messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let mut tests = made.filter(|message| message["target"]["name"] == "kernel");
+    let program = tests.find_map(|message| message["executable"].as_str().map(str::to_owned));
+    let Some(program) = program.filter(|_| output.status.success()) else {
+        bail!(
+            "the kernel's tests do not build: {}",
+            String::from_utf8_lossy(&output.stderr)
+        )
+    };
+    let folder = settings::target().join(if PROFILE == "dev" { "debug" } else { PROFILE });
+    fs::copy(program, folder.join(KERNEL_TESTS))?;
+    Ok(())
 }
