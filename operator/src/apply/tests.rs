@@ -1,11 +1,11 @@
 use super::*;
-use kube::core::{ErrorResponse, Status};
+use kube::core::Status;
 
 fn answered(code: u16, message: &str) -> Error {
     let status = Status {
         code,
         message: message.to_owned(),
-        ..ErrorResponse::default()
+        ..Status::default()
     };
     Error::from(kube::Error::Api(Box::new(status)))
 }

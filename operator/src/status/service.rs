@@ -259,7 +259,12 @@ impl Looked<'_> {
         if serving == 0 {
             return Verdict::no(reason::NO_REAL_SERVERS, self.why_nobody_serves(prepared.len()));
         }
-        Verdict::yes(reason::OK, format!("{serving} real servers serve{}", self.left_out()))
+        let servers = if serving == 1 {
+            "real server serves"
+        } else {
+            "real servers serve"
+        };
+        Verdict::yes(reason::OK, format!("{serving} {servers}{}", self.left_out()))
     }
 
     fn why_nobody_serves(&self, prepared: usize) -> String {
