@@ -131,7 +131,8 @@ fn services(plan: &mut Plan, desired: &KernelState, observed: &Observed, ledger:
             plan.foreign.insert(*key);
             continue;
         }
-        if !ledger.services.contains(key) && !(present.is_some() && claimed(key)) {
+        let is_recorded = ledger.services.contains(key) || (present.is_some() && claimed(key));
+        if !is_recorded {
             plan.ledger.push(Entry::Service { key: *key });
         }
         for change in diff_service(*key, Some(service), present) {
