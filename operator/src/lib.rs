@@ -8,7 +8,7 @@
 //! a stale view or a second operator costs a pass and never safety. [`reconcile`] is the whole core: no IO, no clock.
 //!
 //! What may not happen here: a decision from an incomplete view ([`collect`] hands out none), a write to a Placement
-//! that does not carry the `resourceVersion` it was decided on, a match on "the operator is alone".
+//! that does not carry the `resourceVersion` it was decided on, an assumption that no other operator runs.
 #![forbid(unsafe_code)]
 
 pub mod admin;

@@ -128,7 +128,7 @@ fn status(
             conjunction(all, each.iter().map(|one| (one.name, &one.prepared)))
         }
     };
-    let ready = ready(&accepted, &resolved_refs, &prepared, each.is_empty());
+    let ready = ready(&accepted, &resolved_refs, &prepared, &each);
     let services = each.iter().take(MOST_SERVICES).map(|one| {
         let former = old.virtual_services.iter().find(|former| former.name == one.name);
         let former = former.map_or(&[][..], |former| &former.conditions);
@@ -240,11 +240,11 @@ fn conjunction<'a>(own: Verdict, others: impl Iterator<Item = (&'a str, &'a Verd
     unknown.unwrap_or(own)
 }
 
-fn ready(accepted: &Verdict, resolved_refs: &Verdict, prepared: &Verdict, is_alone: bool) -> Verdict {
+fn ready(accepted: &Verdict, resolved_refs: &Verdict, prepared: &Verdict, each: &[ForService<'_>]) -> Verdict {
     if let Some(blocking) = [resolved_refs, accepted].into_iter().find(|verdict| !verdict.is_true()) {
         return blocking.clone();
     }
-    if is_alone {
+    if each.is_empty() {
         let message = "no VirtualService selects it: give it the labels of a realServerSelector";
         return Verdict::no(reason::NOT_SELECTED, message);
     }
