@@ -41,10 +41,13 @@ struct Stale {
     ipvs: bool,
 }
 
-/// How far the running audit is: the services that it has still to read.
+/// How far the running audit is.
 #[derive(Clone, Debug, Default)]
 struct Audit {
+    /// The services that it has still to read.
     rest: Vec<ServiceKey>,
+    /// In so many slices. A node with few services reads them in the first ones, and waits for the next round.
+    slices: usize,
 }
 
 /// What a pass did.
@@ -110,7 +113,8 @@ impl<K: Kernel, J: Journal> Node<K, J> {
         self.stale.sysctls = true;
     }
 
-    /// The cheap look: whether the number of services is not the one we know of. Then the table is to be read again.
+    /// The cheap look: whether the number of services is not the one we know of, or one of ours is not as we know it. Then
+    /// the table is to be read again.
     pub fn ipvs_differs(&mut self) -> bool {
         let Ipvs::Read(table) = &self.observed.ipvs else {
             return false;
@@ -120,7 +124,11 @@ impl<K: Kernel, J: Journal> Node<K, J> {
             .keys()
             .filter(|key| key.family() == ipvs::Family::Ipv4)
             .count();
-        let differs = self.kernel.service_count().is_ok_and(|count| count != known);
+        // Who flushes and puts in as many of his own changes no number; but a flush takes every service, so one tells.
+        let mut ours = self.ledger.services.iter();
+        let witness = ours.find_map(|key| Some((*key, table.services.get(key)?.config.clone())));
+        let differs = self.kernel.service_count().is_ok_and(|count| count != known)
+            || witness.is_some_and(|(key, config)| self.kernel.service(key).is_ok_and(|read| read != Some(config)));
         self.stale.ipvs |= differs;
         differs
     }
@@ -129,13 +137,15 @@ impl<K: Kernel, J: Journal> Node<K, J> {
     /// sysctls; each one reads its share of the destinations. Says whether the picture was wrong.
     pub fn audit(&mut self, slices: usize) -> bool {
         let before = self.observed.clone();
-        if self.audit.rest.is_empty() {
+        if self.audit.slices == 0 {
+            self.audit.slices = slices.max(1);
             let _: Result<(), KernelError> = self.observed.read_network(&mut self.kernel);
             let known: Vec<Sysctl> = self.ledger.sysctls.keys().cloned().collect();
             let _: Result<(), KernelError> = self.observed.read_sysctls(&mut self.kernel, known.iter());
             self.audit_services();
         }
-        let share = self.audit.rest.len().div_ceil(slices.max(1));
+        let share = self.audit.rest.len().div_ceil(self.audit.slices);
+        self.audit.slices -= 1;
         let from = self.audit.rest.len() - share;
         for key in self.audit.rest.split_off(from) {
             self.observed.read_service(&mut self.kernel, key);

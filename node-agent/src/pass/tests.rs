@@ -357,6 +357,40 @@ fn a_flush_is_noticed_by_the_cheap_look_and_repaired() {
 }
 
 #[test]
+fn a_flush_is_noticed_also_when_as_many_strangers_follow() {
+    let mut node = node();
+    pass(&mut node, &api(DIRECTOR));
+    let stranger = ServiceKey::address(ipvs::Protocol::Tcp, "192.168.56.10".parse().unwrap(), 8080);
+    let config = ipvs::ServiceConfig::new("rr", ipvs::Family::Ipv4);
+    let table = node.kernel().ipvs_mut();
+    table.overwrite(ipvs::Table::default());
+    let add = ipvs::Change::AddService {
+        service: stranger,
+        config,
+    };
+    table.apply(&add).unwrap();
+    assert!(node.ipvs_differs());
+    assert_eq!(pass(&mut node, &api(DIRECTOR)).done.len(), 3);
+    assert!(!node.ipvs_differs());
+}
+
+#[test]
+fn a_round_of_the_audit_lasts_as_many_slices_as_it_is_told_also_with_one_service() {
+    let mut node = node();
+    pass(&mut node, &api(DIRECTOR));
+    let drift = |node: &mut Node<FakeKernel, Vec<Entry>>| {
+        let gone = ipvs::Change::DeleteDestination {
+            service: service(),
+            destination: DestinationKey::new("192.168.56.30".parse().unwrap(), 80),
+        };
+        node.kernel().ipvs_mut().apply(&gone).unwrap();
+    };
+    assert!(!node.audit(3));
+    drift(&mut node);
+    assert_eq!([node.audit(3), node.audit(3), node.audit(3)], [false, false, true]);
+}
+
+#[test]
 fn drift_of_an_entry_an_address_and_a_sysctl_is_found_by_the_audit() {
     let mut director = node();
     pass(&mut director, &api(DIRECTOR));
