@@ -21,7 +21,7 @@ pub(crate) fn write(write: &Write) -> String {
 
 pub(crate) fn spec(spec: &PlacementSpec) -> String {
     let mut words = format!("{}@{}", spec.subject.name, spec.node_name);
-    for part in &spec.director {
+    if let Some(part) = &spec.director {
         for entry in &part.addresses {
             let owner = match entry.address_owner {
                 AddressOwner::Reserved => "reserved",
@@ -43,7 +43,7 @@ pub(crate) fn spec(spec: &PlacementSpec) -> String {
             words += &format!(" [to {} {} weight {} for {}]", to.0, to.1, to.2, to.3);
         }
     }
-    for part in &spec.real_server {
+    if let Some(part) = &spec.real_server {
         let guests: Vec<&str> = part.real_servers.iter().map(|guest| guest.name.as_str()).collect();
         for entry in &part.addresses {
             let leaving = if entry.leaving { " leaving" } else { "" };
@@ -60,7 +60,7 @@ pub(crate) fn status(status: &PlacementStatus) -> String {
         status.observed_generation.unwrap_or_default(),
         status.boot_id.as_deref().unwrap_or_default()
     );
-    for report in &status.director {
+    if let Some(report) = &status.director {
         for entry in &report.addresses {
             words += &format!(" [{} {:?}]", entry.address, entry.role);
         }

@@ -80,10 +80,8 @@ impl World {
     }
 
     pub(crate) fn operator_lists_again(&mut self, who: usize, kind: Kind, position: usize) {
-        let position = match kind {
-            Kind::Nodes => position.max(self.nodes_known),
-            _ => position,
-        };
+        let is_bounded = kind == Kind::Nodes;
+        let position = if is_bounded { position.max(self.nodes_known) } else { position };
         self.note(|| format!("operator {who} lists {kind:?} as of event {position}"));
         if let Some(operator) = self.operators.get_mut(who) {
             operator.list_again(&self.api, kind, position);
