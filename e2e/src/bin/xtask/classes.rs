@@ -8,7 +8,7 @@ use e2e::{clock, progress, settings};
 
 use crate::report::{Counts, Line, Report};
 use crate::run::{cargo, counted};
-use crate::{chart, crdgen, lab, setup};
+use crate::{chart, crdgen, lab, purity, setup};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -30,6 +30,11 @@ const CLASSES: &[Class] = &[
     Class {
         name: "lint",
         work: lint,
+        needs_setup: false,
+    },
+    Class {
+        name: "purity",
+        work: |_| purity::check(),
         needs_setup: false,
     },
     Class {

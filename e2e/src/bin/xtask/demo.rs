@@ -62,7 +62,10 @@ fn on(host: &Host, command: &str) -> Result<()> {
 
 fn kubectl(scene: &Scene, line: &str) -> Result<()> {
     let words: Vec<&str> = line.split_whitespace().collect();
-    shown(&format!("kubectl {line}"), &scene.control_plane().kubectl(&words, None)?);
+    shown(
+        &format!("kubectl {line}"),
+        &scene.control_plane().kubectl(&words, None)?,
+    );
     Ok(())
 }
 
@@ -70,7 +73,10 @@ fn apply(scene: &Scene) -> Result<()> {
     heading("The manifests of charts/lvs-operator/examples/dr");
     let begin = clock::now();
     let applied = scene.control_plane().apply(&shop::example("dr")?)?;
-    shown("kubectl apply --server-side -f charts/lvs-operator/examples/dr", &applied);
+    shown(
+        "kubectl apply --server-side -f charts/lvs-operator/examples/dr",
+        &applied,
+    );
     let client = scene.host("client")?;
     let answered = || Ok(traffic::requests(&client, URL, 1)?.expect_all().ok());
     clock::until("the VIP answers", LIMIT, answered)?;
@@ -80,7 +86,10 @@ fn apply(scene: &Scene) -> Result<()> {
     let answers = traffic::requests(&client, URL, 20)?;
     answers.expect_all()?;
     println!("curl {URL}: {answers}");
-    ensure!(answers.of("rs1") == 10 && answers.of("rs2") == 10, "round robin is ten each");
+    ensure!(
+        answers.of("rs1") == 10 && answers.of("rs2") == 10,
+        "round robin is ten each"
+    );
     Ok(())
 }
 
@@ -90,16 +99,27 @@ fn look(scene: &Scene) -> Result<()> {
     on(&*scene.host("dir1")?, "ipvsadm -Ln")?;
     let rs1 = scene.host("rs1")?;
     on(&rs1, "ip -o -4 address show dev lo")?;
-    on(&rs1, "sysctl net.ipv4.conf.eth0.arp_ignore net.ipv4.conf.eth0.arp_announce")
+    on(
+        &rs1,
+        "sysctl net.ipv4.conf.eth0.arp_ignore net.ipv4.conf.eth0.arp_announce",
+    )
 }
 
 fn change_a_weight(scene: &Scene) -> Result<()> {
     heading("A change is one message to the kernel");
     let patch = r#"{"spec":{"weight":3}}"#;
     let words = ["-n", "shop", "patch", "realserver", "rs2", "--type=merge", "-p", patch];
-    shown(&format!("kubectl {}", words.join(" ")), &scene.control_plane().kubectl(&words, None)?);
+    shown(
+        &format!("kubectl {}", words.join(" ")),
+        &scene.control_plane().kubectl(&words, None)?,
+    );
     let director = scene.host("dir1")?;
-    let weighs = || Ok(oracle::ipvs(&director)?.iter().any(|line| line.contains("-w 3")).then_some(()));
+    let weighs = || {
+        Ok(oracle::ipvs(&director)?
+            .iter()
+            .any(|line| line.contains("-w 3"))
+            .then_some(()))
+    };
     clock::until("the weight is in the kernel", LIMIT, weighs)?;
     on(&director, "ipvsadm -Sn")
 }
@@ -114,8 +134,9 @@ fn interfere(scene: &Scene) -> Result<()> {
     let (_, took) = clock::until("the table is back", LIMIT, repaired)?;
     println!("the table is back after {:.2} s", took.as_secs_f64());
     on(&director, &format!("ip address del {VIP}/32 dev eth0"))?;
-    let (_, took) =
-        clock::until("the VIP is back", LIMIT, || Ok(oracle::has_address(&director, "eth0", VIP)?.then_some(())))?;
+    let (_, took) = clock::until("the VIP is back", LIMIT, || {
+        Ok(oracle::has_address(&director, "eth0", VIP)?.then_some(()))
+    })?;
     println!("the VIP is back after {:.2} s", took.as_secs_f64());
     println!("the client meanwhile: {}", running.stop()?);
     let events = || {

@@ -6,6 +6,7 @@ mod crdgen;
 mod demo;
 mod lab;
 mod look;
+mod purity;
 mod report;
 mod run;
 mod setup;
