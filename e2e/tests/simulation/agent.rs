@@ -1,7 +1,9 @@
 //! An agent's process: the product's passes, and around them what its shell does, one step at a time. What the shell
 //! does is written again here, because the real one waits for sockets and clocks: see `node_agent::{agent, api, placements}`.
 
-use crate::api::Api;
+use crate::api::{Api, Refused};
+use crate::machines::Machine;
+use crate::world::World;
 use crds::{Placement, PlacementStatus};
 use jiff::Timestamp;
 use node_agent::kernel::fake::FakeKernel;
@@ -179,5 +181,95 @@ fn key(key: &Key) -> PlacementKey {
     PlacementKey {
         namespace: key.namespace.clone(),
         name: key.name.clone(),
+    }
+}
+
+/// What an agent does, step by step. Its passes are in `passes`, with what must hold in them.
+impl World {
+    /// Nothing starts on a node that the cluster does not know.
+    pub(crate) fn start_agent(&mut self, index: usize) {
+        let node = self.api.nodes.objects.get(&self.node_key(index));
+        let uid = node.and_then(|node| node.metadata.uid.clone());
+        let Some((uid, machine)) = uid.zip(self.machines.get_mut(index)) else {
+            return;
+        };
+        if machine.is_on {
+            machine.start_agent(&uid);
+            let boot = machine.boot_id();
+            self.note(|| format!("the agent of {boot} starts"));
+        }
+    }
+
+    pub(crate) fn stop_agent(&mut self, index: usize) {
+        if let Some(machine) = self.machines.get_mut(index) {
+            machine.stop_agent();
+        }
+        self.note(|| format!("the agent of machine {index} dies"));
+    }
+
+    pub(crate) fn agent_hears(&mut self, index: usize, count: usize) {
+        let Some(machine) = self.machines.get_mut(index) else {
+            return;
+        };
+        let is_new = machine.hear(&self.api, count);
+        let name = machine.name.clone();
+        self.note(|| format!("the agent of {name} hears {count} events, new: {is_new}"));
+    }
+
+    /// The watch broke: a list, now.
+    pub(crate) fn agent_lists_again(&mut self, index: usize) {
+        let Some(machine) = self.machines.get_mut(index) else {
+            return;
+        };
+        let name = machine.name.clone();
+        if let Some(agent) = machine.agent() {
+            agent.list(&self.api, &name);
+            machine.remember();
+            self.note(|| format!("the agent of {name} lists again"));
+        }
+    }
+
+    pub(crate) fn agent_takes_from_disk(&mut self, index: usize) {
+        let agent = self.machines.get_mut(index).and_then(Machine::agent);
+        if agent.is_some_and(Agent::take_from_disk) {
+            self.note(|| format!("the agent of machine {index} goes by what it remembers"));
+        }
+    }
+
+    /// The two clocks of the agent: the cheap look, and the audit.
+    pub(crate) fn agent_inspects(&mut self, index: usize) {
+        let Some(agent) = self.machines.get_mut(index).and_then(Machine::agent) else {
+            return;
+        };
+        let differs = agent.node.ipvs_differs() | agent.node.audit(1);
+        self.note(|| format!("the agent of machine {index} looks around, and something differs: {differs}"));
+    }
+
+    /// Whether there was anything to say.
+    pub(crate) fn agent_says(&mut self, index: usize) -> bool {
+        let skip = self.random.below(8);
+        let Some(agent) = self.machines.get_mut(index).and_then(Machine::agent) else {
+            return false;
+        };
+        let Some((key, status)) = agent.due(skip) else {
+            return false;
+        };
+        let stamp = self.api.stamp(self.now);
+        let there = Key::new(&key.namespace, &key.name);
+        let said = self
+            .api
+            .placements
+            .edit(stamp, &there, |placement| placement.status = Some(status.clone()));
+        let words = crate::words::status(&status);
+        agent.said(key, said.ok().map(|()| status));
+        self.note(|| format!("the agent of machine {index} reports on {there}: {words}"));
+        said != Err(Refused::NotFound)
+    }
+
+    pub(crate) fn renew(&mut self, index: usize) {
+        if let Some(machine) = self.machines.get_mut(index) {
+            machine.renew(&mut self.api, self.now);
+        }
+        self.note(|| format!("machine {index} renews its Lease"));
     }
 }

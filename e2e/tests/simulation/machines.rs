@@ -158,6 +158,13 @@ impl Machine {
         };
     }
 
+    /// What an agent wrote before it died.
+    pub(crate) fn leave_in_journal(&mut self, entries: Vec<Entry>) {
+        if let Host::Alone(parts) = &mut self.host {
+            parts.1.extend(entries);
+        }
+    }
+
     /// Power off: kernel and `/run` are gone, the disk stays.
     pub(crate) fn power_off(&mut self) {
         self.stop_agent();

@@ -6,6 +6,7 @@
 //! `SEED=7 cargo test -p e2e --test simulation` replays one run and prints all of it.
 //! `LVS_SIMULATION_SEEDS=10000` says how many there are, `LVS_SIMULATION_FIRST` where they begin.
 
+mod administrators;
 mod agent;
 mod api;
 mod machines;

@@ -1,6 +1,7 @@
 //! An operator process: what its watches have told it, and the writes that it has decided on and not yet made.
 
 use crate::api::{Api, Shelf};
+use crate::world::World;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Resource;
@@ -176,6 +177,90 @@ fn put<Id: Ord, V>(map: &mut BTreeMap<Id, V>, key: Id, value: Option<V>) {
         }
         None => {
             map.remove(&key);
+        }
+    }
+}
+
+/// What an operator does, step by step.
+impl World {
+    pub(crate) fn operator_hears(&mut self, who: usize, kind: Kind, count: usize) {
+        self.note(|| format!("operator {who} hears {count} events of {kind:?}"));
+        if let Some(operator) = self.operators.get_mut(who) {
+            operator.hear(&self.api, kind, count);
+        }
+    }
+
+    pub(crate) fn operator_hears_everything(&mut self, who: usize) {
+        self.note(|| format!("operator {who} hears everything"));
+        if let Some(operator) = self.operators.get_mut(who) {
+            operator.hear_everything(&self.api);
+        }
+    }
+
+    pub(crate) fn operator_lists_again(&mut self, who: usize, kind: Kind, position: usize) {
+        let is_bounded = kind == Kind::Nodes;
+        let position = if is_bounded {
+            position.max(self.nodes_known)
+        } else {
+            position
+        };
+        self.note(|| format!("operator {who} lists {kind:?} as of event {position}"));
+        if let Some(operator) = self.operators.get_mut(who) {
+            operator.list_again(&self.api, kind, position);
+        }
+    }
+
+    /// How many writes it decided on.
+    pub(crate) fn operator_looks(&mut self, who: usize) -> usize {
+        let now = self.now;
+        let Some(operator) = self.operators.get_mut(who) else {
+            return 0;
+        };
+        let writes = operator.decide(now);
+        let count = writes.len();
+        operator.pending.extend(writes);
+        self.note(|| format!("operator {who} looks and decides on {count} writes"));
+        count
+    }
+
+    /// Makes one of the writes that are open, in any order: the real one makes several at a time.
+    pub(crate) fn operator_writes(&mut self, who: usize) {
+        let Some(operator) = self
+            .operators
+            .get_mut(who)
+            .filter(|operator| !operator.pending.is_empty())
+        else {
+            return;
+        };
+        let which = self.random.below(operator.pending.len());
+        let write = operator.pending.swap_remove(which);
+        let result = if operator.is_connected {
+            self.api
+                .carry_out(&write, self.now)
+                .map_err(|refused| format!("{refused:?}"))
+        } else {
+            Err("no API server".to_owned())
+        };
+        self.note(|| format!("operator {who} writes: {result:?} for {}", crate::words::write(&write)));
+    }
+
+    pub(crate) fn operator_crashes(&mut self, who: usize) {
+        self.note(|| format!("operator {who} dies"));
+        if let Some(operator) = self.operators.get_mut(who) {
+            operator.crash();
+        }
+    }
+
+    /// An operator that just started knows nothing of the kinds, so it lists them.
+    pub(crate) fn operator_starts(&mut self, who: usize) {
+        self.note(|| format!("operator {who} starts"));
+        if let Some(operator) = self.operators.get_mut(who) {
+            operator.is_up = true;
+            if operator.is_connected {
+                for kind in KINDS {
+                    operator.hear(&self.api, kind, 0);
+                }
+            }
         }
     }
 }

@@ -16,6 +16,8 @@ pub(crate) struct Trouble {
     pub(crate) dies_after: Option<usize>,
     /// The kernel's answers to so many changes are lost.
     pub(crate) lost_answers: usize,
+    /// The process dies before the first change, when this much of its intents is in the journal.
+    pub(crate) dies_with_intents: Option<usize>,
     /// Dumps miss this many services without a sign.
     pub(crate) hidden: usize,
 }
@@ -23,6 +25,10 @@ pub(crate) struct Trouble {
 impl World {
     /// One pass; what it changed in the kernel, a line each.
     pub(crate) fn agent_passes(&mut self, index: usize, trouble: Trouble) -> Result<usize, Violation> {
+        if let Some(count) = trouble.dies_with_intents {
+            self.agent_only_intends(index, count);
+            return Ok(0);
+        }
         let answered = self.answered_elsewhere(index);
         let now = self.now;
         let Some(machine) = self.machines.get_mut(index) else {
@@ -58,6 +64,22 @@ impl World {
             self.stop_agent(index);
         }
         Ok(deeds.lines.len())
+    }
+
+    fn agent_only_intends(&mut self, index: usize, count: usize) {
+        let Some(machine) = self.machines.get_mut(index) else {
+            return;
+        };
+        let Some(agent) = machine.agent().filter(|agent| agent.view.source != Source::Nothing) else {
+            return;
+        };
+        let plan = agent.node.preview(&agent.view);
+        let intents: Vec<_> = plan.into_iter().flat_map(|plan| plan.ledger).take(count).collect();
+        self.note(|| format!("the agent of machine {index} intends {intents:?}"));
+        self.stop_agent(index);
+        if let Some(machine) = self.machines.get_mut(index) {
+            machine.leave_in_journal(intents);
+        }
     }
 
     /// VIPs for which somebody else on the link answers.

@@ -1,9 +1,10 @@
 //! The end of a run: no more faults, everybody hears everything, and the world must come to rest where it should be.
 
+use crate::administrators::{self, GROUPS};
 use crate::machines::Machine;
 use crate::model;
 use crate::passes::Trouble;
-use crate::people::{self, GROUPS};
+use crate::people;
 use crate::world::{Violation, World};
 use operator::Key;
 
@@ -52,7 +53,7 @@ fn repair(world: &mut World) {
     }
     for group in GROUPS {
         let to = world.random.below(world.machines.len());
-        people::direct(world, group, to);
+        administrators::direct(world, group, to);
     }
 }
 

@@ -1,5 +1,6 @@
 //! What happens next. One random number after the other decides; nothing is fair, and everything happens in time.
 
+use crate::administrators;
 use crate::operators::{KINDS, length};
 use crate::passes::Trouble;
 use crate::people;
@@ -105,7 +106,8 @@ fn pass_trouble(world: &mut World) -> Trouble {
     let random = &mut world.random;
     let mut trouble = Trouble::default();
     match random.below(100) {
-        0..14 => trouble.dies_after = Some(random.below(8)),
+        0..3 => trouble.dies_with_intents = Some(random.below(5)),
+        3..14 => trouble.dies_after = Some(random.below(8)),
         14..20 => trouble.lost_answers = 1 + random.below(4),
         20..28 => trouble.hidden = 1 + random.below(3),
         _ => {}
@@ -156,7 +158,7 @@ fn trouble(world: &mut World) {
         }
         22..45 => world.reboot(index),
         45..50 => world.power_off(index),
-        50..65 => people::declare_off(world, index),
+        50..65 => administrators::declare_off(world, index),
         65..70 => world.lose_module(index),
         _ => drift(world, index),
     }

@@ -1,9 +1,9 @@
 //! Everything there is: the API server, two operators, the nodes, the clock. And what may be done with it, step by step.
 
-use crate::api::{Api, Refused};
+use crate::administrators;
+use crate::api::Api;
 use crate::machines::{Excuses, Foreign, Machine};
-use crate::operators::{KINDS, Kind, Operator};
-use crate::people;
+use crate::operators::{Kind, Operator};
 use crate::random::Random;
 use ipvs::{DestinationConfig, DestinationKey, ForwardingMethod, Protocol, Service, ServiceConfig, ServiceKey};
 use jiff::{SignedDuration, Timestamp};
@@ -47,7 +47,7 @@ impl World {
             trace: is_traced.then(Vec::new),
             nodes_known: 0,
         };
-        people::found(&mut world);
+        administrators::found(&mut world);
         for index in 0..world.machines.len() {
             world.start_agent(index);
             world.renew(index);
@@ -63,167 +63,12 @@ impl World {
         }
     }
 
-    // What an operator does.
-
-    pub(crate) fn operator_hears(&mut self, who: usize, kind: Kind, count: usize) {
-        self.note(|| format!("operator {who} hears {count} events of {kind:?}"));
-        if let Some(operator) = self.operators.get_mut(who) {
-            operator.hear(&self.api, kind, count);
-        }
-    }
-
-    pub(crate) fn operator_hears_everything(&mut self, who: usize) {
-        self.note(|| format!("operator {who} hears everything"));
-        if let Some(operator) = self.operators.get_mut(who) {
-            operator.hear_everything(&self.api);
-        }
-    }
-
-    pub(crate) fn operator_lists_again(&mut self, who: usize, kind: Kind, position: usize) {
-        let is_bounded = kind == Kind::Nodes;
-        let position = if is_bounded { position.max(self.nodes_known) } else { position };
-        self.note(|| format!("operator {who} lists {kind:?} as of event {position}"));
-        if let Some(operator) = self.operators.get_mut(who) {
-            operator.list_again(&self.api, kind, position);
-        }
-    }
-
-    /// How many writes it decided on.
-    pub(crate) fn operator_looks(&mut self, who: usize) -> usize {
-        let now = self.now;
-        let Some(operator) = self.operators.get_mut(who) else {
-            return 0;
-        };
-        let writes = operator.decide(now);
-        let count = writes.len();
-        operator.pending.extend(writes);
-        self.note(|| format!("operator {who} looks and decides on {count} writes"));
-        count
-    }
-
-    /// Makes one of the writes that are open, in any order: the real one makes several at a time.
-    pub(crate) fn operator_writes(&mut self, who: usize) {
-        let Some(operator) = self
-            .operators
-            .get_mut(who)
-            .filter(|operator| !operator.pending.is_empty())
-        else {
-            return;
-        };
-        let which = self.random.below(operator.pending.len());
-        let write = operator.pending.swap_remove(which);
-        let result = if operator.is_connected {
-            self.api
-                .carry_out(&write, self.now)
-                .map_err(|refused| format!("{refused:?}"))
-        } else {
-            Err("no API server".to_owned())
-        };
-        self.note(|| format!("operator {who} writes: {result:?} for {}", crate::words::write(&write)));
-    }
-
-    pub(crate) fn operator_crashes(&mut self, who: usize) {
-        self.note(|| format!("operator {who} dies"));
-        if let Some(operator) = self.operators.get_mut(who) {
-            operator.crash();
-        }
-    }
-
-    // What a node and its agent do. Passes are in `passes`, with what must hold in them.
-
     pub(crate) fn name(&self, index: usize) -> &str {
         self.machines.get(index).map_or("", |machine| &machine.name)
     }
 
     pub(crate) fn node_key(&self, index: usize) -> Key {
         Key::new("", self.name(index))
-    }
-
-    /// Nothing starts on a node that the cluster does not know.
-    pub(crate) fn start_agent(&mut self, index: usize) {
-        let node = self.api.nodes.objects.get(&self.node_key(index));
-        let uid = node.and_then(|node| node.metadata.uid.clone());
-        let Some((uid, machine)) = uid.zip(self.machines.get_mut(index)) else {
-            return;
-        };
-        if machine.is_on {
-            machine.start_agent(&uid);
-            let boot = machine.boot_id();
-            self.note(|| format!("the agent of {boot} starts"));
-        }
-    }
-
-    pub(crate) fn stop_agent(&mut self, index: usize) {
-        if let Some(machine) = self.machines.get_mut(index) {
-            machine.stop_agent();
-        }
-        self.note(|| format!("the agent of machine {index} dies"));
-    }
-
-    pub(crate) fn agent_hears(&mut self, index: usize, count: usize) {
-        let Some(machine) = self.machines.get_mut(index) else {
-            return;
-        };
-        let is_new = machine.hear(&self.api, count);
-        let name = machine.name.clone();
-        self.note(|| format!("the agent of {name} hears {count} events, new: {is_new}"));
-    }
-
-    /// The watch broke: a list, now.
-    pub(crate) fn agent_lists_again(&mut self, index: usize) {
-        let Some(machine) = self.machines.get_mut(index) else {
-            return;
-        };
-        let name = machine.name.clone();
-        if let Some(agent) = machine.agent() {
-            agent.list(&self.api, &name);
-            machine.remember();
-            self.note(|| format!("the agent of {name} lists again"));
-        }
-    }
-
-    pub(crate) fn agent_takes_from_disk(&mut self, index: usize) {
-        let agent = self.machines.get_mut(index).and_then(Machine::agent);
-        if agent.is_some_and(crate::agent::Agent::take_from_disk) {
-            self.note(|| format!("the agent of machine {index} goes by what it remembers"));
-        }
-    }
-
-    /// The two clocks of the agent: the cheap look, and the audit.
-    pub(crate) fn agent_inspects(&mut self, index: usize) {
-        let Some(agent) = self.machines.get_mut(index).and_then(Machine::agent) else {
-            return;
-        };
-        let differs = agent.node.ipvs_differs() | agent.node.audit(1);
-        self.note(|| format!("the agent of machine {index} looks around, and something differs: {differs}"));
-    }
-
-    /// Whether there was anything to say.
-    pub(crate) fn agent_says(&mut self, index: usize) -> bool {
-        let skip = self.random.below(8);
-        let Some(agent) = self.machines.get_mut(index).and_then(Machine::agent) else {
-            return false;
-        };
-        let Some((key, status)) = agent.due(skip) else {
-            return false;
-        };
-        let stamp = self.api.stamp(self.now);
-        let there = Key::new(&key.namespace, &key.name);
-        let said = self
-            .api
-            .placements
-            .edit(stamp, &there, |placement| placement.status = Some(status.clone()));
-        let words = crate::words::status(&status);
-        agent.said(key, said.ok().map(|()| status));
-        self.note(|| format!("the agent of machine {index} reports on {there}: {words}"));
-        said != Err(Refused::NotFound)
-    }
-
-    pub(crate) fn renew(&mut self, index: usize) {
-        if let Some(machine) = self.machines.get_mut(index) {
-            machine.renew(&mut self.api, self.now);
-        }
-        self.note(|| format!("machine {index} renews its Lease"));
     }
 
     /// Time goes by. Who cannot or does not renew is silent; after 70 s nobody waits for it.
@@ -277,7 +122,7 @@ impl World {
     /// booted: there is no order between versions of Nodes and of Placements, so what is believed of a machine that is off
     /// is bounded by time alone.
     pub(crate) fn come_back(&mut self, index: usize) {
-        people::readmit(self, index);
+        administrators::readmit(self, index);
         self.nodes_known = self.api.nodes.log.len();
         for operator in &mut self.operators {
             operator.hear(&self.api, Kind::Nodes, usize::MAX / 2);
@@ -288,19 +133,6 @@ impl World {
             machine.excuses.is_revenant = true;
         }
         self.power_on(index);
-    }
-
-    /// An operator that just started knows nothing of the kinds, so it lists them.
-    pub(crate) fn operator_starts(&mut self, who: usize) {
-        self.note(|| format!("operator {who} starts"));
-        if let Some(operator) = self.operators.get_mut(who) {
-            operator.is_up = true;
-            if operator.is_connected {
-                for kind in KINDS {
-                    operator.hear(&self.api, kind, 0);
-                }
-            }
-        }
     }
 }
 
