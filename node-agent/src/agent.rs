@@ -15,7 +15,8 @@ use crate::ledger::Journal;
 use crate::metrics::Metrics;
 use crate::pass::{Node, Outcome};
 use crate::placements::{Disk, Known};
-use crate::plan::{Change, vip_of};
+use crate::plan::Change;
+use crate::report::Concern;
 use crate::view::{Source, View};
 
 /// What wakes the loop, besides its clocks.
@@ -276,8 +277,8 @@ impl<K: Kernel, J: Journal> Agent<K, J> {
 
     fn tell_repairs(&self, done: &[Change]) {
         for (key, placed) in &self.view.placements {
-            let text = serde_json::to_string(&placed.spec).unwrap_or_default();
-            let theirs: Vec<&Change> = done.iter().filter(|change| is_about(change, &text)).collect();
+            let about = Concern::of(placed);
+            let theirs: Vec<&Change> = done.iter().filter(|change| about.covers(change)).collect();
             if theirs.is_empty() {
                 continue;
             }
@@ -330,18 +331,6 @@ fn action(change: &Change) -> &'static str {
         Change::AddAddress { .. } | Change::DeleteAddress { .. } | Change::Announce { .. } => "SetAddress",
         Change::Ipvs(_) => "SetIPVS",
     }
-}
-
-/// Whether a change is about the Placement with this spec: by its VIP; sysctls are about every host part.
-fn is_about(change: &Change, spec: &str) -> bool {
-    let vip = match change {
-        Change::SetSysctl { .. } | Change::RestoreSysctl { .. } => return spec.contains("\"realServer\""),
-        Change::AddAddress { key, config: _ } | Change::DeleteAddress { key, config: _ } | Change::Announce { key } => {
-            Some(key.address)
-        }
-        Change::Ipvs(change) => vip_of(&change.service()),
-    };
-    vip.is_some_and(|vip| spec.contains(&format!("\"{vip}\"")))
 }
 
 #[expect(clippy::disallowed_methods, reason = "the loop is where time comes from")]

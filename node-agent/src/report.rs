@@ -95,7 +95,7 @@ impl<'a> Evidence<'a> {
         if let Some(problem) = self.desired.problems.get(key).and_then(|problems| problems.first()) {
             return Verdict::no(reason_of_problem(problem), problem.to_string());
         }
-        let vips = vips(placed);
+        let concern = Concern::of(placed);
         if placed.spec.director.is_some()
             && let Ipvs::Failed(error) = &self.observed.ipvs
         {
@@ -105,7 +105,7 @@ impl<'a> Evidence<'a> {
             .residue
             .foreign
             .iter()
-            .find(|key| vip_of(key).is_some_and(|vip| vips.contains(&vip)))
+            .find(|key| concern.covers_service(key))
         {
             return Verdict::no(
                 reason::FOREIGN_ENTRY,
@@ -114,8 +114,7 @@ impl<'a> Evidence<'a> {
                 ),
             );
         }
-        let concerns = |change: &Change| concerns(change, &vips, placed.spec.real_server.is_some());
-        if let Some((change, error)) = self.refusals.iter().find(|(change, _)| concerns(change)) {
+        if let Some((change, error)) = self.refusals.iter().find(|(change, _)| concern.covers(change)) {
             return Verdict::no(reason_of(error), format!("{change}: {error}"));
         }
         let open: Vec<&Change> = self
@@ -123,7 +122,7 @@ impl<'a> Evidence<'a> {
             .steps
             .iter()
             .map(|(_, change)| change)
-            .filter(|change| concerns(change))
+            .filter(|change| concern.covers(change))
             .collect();
         match open.first() {
             Some(first) => Verdict::no(
@@ -308,30 +307,36 @@ fn named(key: &ServiceKey, service: &crds::PlacedService) -> bool {
         .is_some_and(|(vip, port)| *key == service_key(service, vip, port))
 }
 
-/// Every VIP that a Placement speaks of.
-fn vips(placed: &Placed) -> BTreeSet<IpAddr> {
-    let director = placed
-        .spec
-        .director
-        .iter()
-        .flat_map(|part| part.addresses.iter().map(|entry| &entry.address));
-    let host = placed
-        .spec
-        .real_server
-        .iter()
-        .flat_map(|part| part.addresses.iter().map(|entry| &entry.address));
-    director.chain(host).filter_map(|text| text.parse().ok()).collect()
+/// What a Placement is concerned by.
+#[derive(Clone, Debug)]
+pub struct Concern {
+    vips: BTreeSet<IpAddr>,
+    is_host: bool,
 }
 
-/// Whether a change is about a Placement with these VIPs. Sysctls are about every host part.
-fn concerns(change: &Change, vips: &BTreeSet<IpAddr>, is_host: bool) -> bool {
-    match change {
-        Change::SetSysctl { sysctl: _, value: _ } => is_host,
-        Change::RestoreSysctl { sysctl: _, value: _ } => false,
-        Change::AddAddress { key, config: _ } | Change::DeleteAddress { key, config: _ } | Change::Announce { key } => {
-            vips.contains(&key.address)
+impl Concern {
+    /// Every VIP that the Placement speaks of; and sysctls, when it has a host part.
+    pub fn of(placed: &Placed) -> Self {
+        let director = placed.spec.director.iter().flat_map(|part| part.addresses.iter().map(|entry| &entry.address));
+        let host = placed.spec.real_server.iter().flat_map(|part| part.addresses.iter().map(|entry| &entry.address));
+        let vips = director.chain(host).filter_map(|text| text.parse().ok()).collect();
+        Self { vips, is_host: placed.spec.real_server.is_some() }
+    }
+
+    /// Whether a change is about the Placement.
+    pub fn covers(&self, change: &Change) -> bool {
+        match change {
+            Change::SetSysctl { sysctl: _, value: _ } => self.is_host,
+            Change::RestoreSysctl { sysctl: _, value: _ } => false,
+            Change::AddAddress { key, config: _ }
+            | Change::DeleteAddress { key, config: _ }
+            | Change::Announce { key } => self.vips.contains(&key.address),
+            Change::Ipvs(change) => self.covers_service(&change.service()),
         }
-        Change::Ipvs(change) => vip_of(&change.service()).is_some_and(|vip| vips.contains(&vip)),
+    }
+
+    fn covers_service(&self, key: &ServiceKey) -> bool {
+        vip_of(key).is_some_and(|vip| self.vips.contains(&vip))
     }
 }
 
