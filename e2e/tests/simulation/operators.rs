@@ -38,6 +38,8 @@ pub(crate) struct Operator {
     pub(crate) is_up: bool,
     /// It can reach the API server.
     pub(crate) is_connected: bool,
+    /// It does nothing for a while, and then goes on where it was.
+    pub(crate) is_paused: bool,
     snapshot: Snapshot,
     /// How much of each kind's log it has seen; nothing before the first list.
     seen: BTreeMap<Kind, usize>,
@@ -50,6 +52,7 @@ impl Operator {
         Self {
             is_up: true,
             is_connected: true,
+            is_paused: false,
             snapshot: Snapshot::default(),
             seen: BTreeMap::new(),
             pending: Vec::new(),
@@ -242,6 +245,15 @@ impl World {
             Err("no API server".to_owned())
         };
         self.note(|| format!("operator {who} writes: {result:?} for {}", crate::words::write(&write)));
+    }
+
+    pub(crate) fn operator_pauses(&mut self, who: usize, pauses: bool) {
+        if let Some(operator) = self.operators.get_mut(who)
+            && operator.is_paused != pauses
+        {
+            operator.is_paused = pauses;
+            self.note(|| format!("operator {who} is paused: {pauses}"));
+        }
     }
 
     pub(crate) fn operator_crashes(&mut self, who: usize) {

@@ -50,6 +50,7 @@ fn repair(world: &mut World) {
     for operator in &mut world.operators {
         operator.is_up = true;
         operator.is_connected = true;
+        operator.is_paused = false;
     }
     for group in GROUPS {
         let to = world.random.below(world.machines.len());

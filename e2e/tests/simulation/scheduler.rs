@@ -36,6 +36,12 @@ fn operator(world: &mut World) {
         world.operator_starts(who);
         return;
     }
+    // One that is paused with writes in hand makes them when the world has moved on.
+    if operator.is_paused {
+        let goes_on = world.random.chance(8);
+        world.operator_pauses(who, !goes_on);
+        return;
+    }
     match world.random.below(100) {
         0..22 if is_connected => world.operator_hears_everything(who),
         22..40 if is_connected => {
@@ -54,7 +60,8 @@ fn operator(world: &mut World) {
             world.operator_lists_again(who, kind, length(&world.api, kind).saturating_sub(back));
         }
         95..97 => world.operator_crashes(who),
-        97.. => {
+        97..99 => world.operator_pauses(who, true),
+        99.. => {
             let is_connected = !is_connected;
             world.note(|| format!("operator {who} reaches the API server: {is_connected}"));
             if let Some(operator) = world.operators.get_mut(who) {
