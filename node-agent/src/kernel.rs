@@ -103,7 +103,7 @@ pub enum KernelError {
         interface: String,
     },
     /// A file below /proc/sys could not be read or written.
-    #[error("{path}: {reason}")]
+    #[error("{path}: {reason}; lvs-agent needs this host's /proc/sys/net, writable, where --proc-sys-net says")]
     File {
         /// The file.
         path: String,

@@ -20,6 +20,8 @@ pub struct Observed {
     pub addresses: BTreeMap<AddressKey, AddressConfig>,
     /// Knobs of `all`, of every interface that ARP can come in by, and of the ledger. An interface that is gone has none.
     pub sysctls: BTreeMap<Sysctl, i64>,
+    /// Why the knobs could not be read the last time; then they are as they were read before, or unknown.
+    pub blind: Option<KernelError>,
     /// The rest.
     pub facts: Facts,
 }
@@ -74,15 +76,20 @@ impl Observed {
         Ok(())
     }
 
-    /// Reads the knobs that matter for the interfaces known now, and those `also`.
-    ///
-    /// # Errors
-    /// As the kernel says; the picture stays as it was.
-    pub fn read_sysctls<'a>(
-        &mut self,
+    /// Reads the knobs that matter for the interfaces known now, and those `also`. Where that fails, the picture of them
+    /// stays as it was, and says so: hosts need them, directors do not.
+    pub fn read_sysctls<'a>(&mut self, kernel: &mut impl Kernel, also: impl Iterator<Item = &'a Sysctl>) {
+        match self.knobs(kernel, also) {
+            Ok(sysctls) => (self.sysctls, self.blind) = (sysctls, None),
+            Err(error) => self.blind = Some(error),
+        }
+    }
+
+    fn knobs<'a>(
+        &self,
         kernel: &mut impl Kernel,
         also: impl Iterator<Item = &'a Sysctl>,
-    ) -> Result<(), KernelError> {
+    ) -> Result<BTreeMap<Sysctl, i64>, KernelError> {
         let mut wanted: BTreeSet<Sysctl> = also.cloned().collect();
         for knob in KNOBS {
             wanted.insert(Sysctl::of_all(knob));
@@ -102,8 +109,7 @@ impl Observed {
                 sysctls.insert(sysctl, value);
             }
         }
-        self.sysctls = sysctls;
-        Ok(())
+        Ok(sysctls)
     }
 
     /// Reads the whole IPVS table. What the picture or `expected` has and the dump lacks is asked for by key.

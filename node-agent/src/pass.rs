@@ -140,8 +140,7 @@ impl<K: Kernel, J: Journal> Node<K, J> {
         if self.audit.slices == 0 {
             self.audit.slices = slices.max(1);
             let _: Result<(), KernelError> = self.observed.read_network(&mut self.kernel);
-            let known: Vec<Sysctl> = self.ledger.sysctls.keys().cloned().collect();
-            let _: Result<(), KernelError> = self.observed.read_sysctls(&mut self.kernel, known.iter());
+            self.observed.read_sysctls(&mut self.kernel, self.ledger.sysctls.keys());
             self.audit_services();
         }
         let share = self.audit.rest.len().div_ceil(self.audit.slices);
@@ -193,7 +192,7 @@ impl<K: Kernel, J: Journal> Node<K, J> {
             boot_id: &self.boot_id,
         };
         self.statuses = report(evidence, &self.statuses, now);
-        let unfinished = !residue.steps.is_empty() || !refusals.is_empty() || self.is_blind(&desired);
+        let unfinished = !residue.steps.is_empty() || !refusals.is_empty() || self.is_blind(&desired, view);
         Ok(Outcome {
             statuses: self.statuses.clone(),
             done,
@@ -202,9 +201,11 @@ impl<K: Kernel, J: Journal> Node<K, J> {
         })
     }
 
-    fn is_blind(&self, desired: &Desired) -> bool {
+    fn is_blind(&self, desired: &Desired, view: &View) -> bool {
+        let is_host = || view.placements.values().any(|placed| placed.spec.real_server.is_some());
         match &self.observed.ipvs {
             Ipvs::Failed(_) => true,
+            Ipvs::Unread | Ipvs::Read(_) if self.observed.blind.is_some() && is_host() => true,
             Ipvs::Unread | Ipvs::Read(_) => !desired.problems.is_empty(),
         }
     }
@@ -216,9 +217,8 @@ impl<K: Kernel, J: Journal> Node<K, J> {
             self.stale.network = false;
         }
         if self.stale.sysctls {
-            let known: Vec<Sysctl> = self.ledger.sysctls.keys().cloned().collect();
-            self.observed.read_sysctls(&mut self.kernel, known.iter())?;
-            self.stale.sysctls = false;
+            self.observed.read_sysctls(&mut self.kernel, self.ledger.sysctls.keys());
+            self.stale.sysctls = self.observed.blind.is_some();
         }
         let failed = matches!(self.observed.ipvs, Ipvs::Failed(_));
         if self.needs_ipvs(view) && (self.stale.ipvs || failed) {
@@ -308,6 +308,7 @@ impl<K: Kernel, J: Journal> Node<K, J> {
             .flat_map(|table| table.services.keys());
         let mut execution = Execution {
             served: services.filter_map(vip_of).collect(),
+            loud: self.observed.blind.is_some(),
             ..Execution::default()
         };
         let mut rest = steps.into_iter().peekable();
@@ -342,8 +343,8 @@ impl<K: Kernel, J: Journal> Node<K, J> {
             self.observed.read_network(&mut self.kernel)?;
         }
         if sysctls {
-            let known: Vec<Sysctl> = self.ledger.sysctls.keys().cloned().collect();
-            self.observed.read_sysctls(&mut self.kernel, known.iter())?;
+            self.observed.read_sysctls(&mut self.kernel, self.ledger.sysctls.keys());
+            self.stale.sysctls = self.observed.blind.is_some();
         }
         for key in services {
             self.observed.read_service(&mut self.kernel, key);
@@ -382,7 +383,7 @@ struct Execution {
     refusals: Vec<(Change, KernelError)>,
     /// VIPs that have a service in the table.
     served: BTreeSet<IpAddr>,
-    /// A host sysctl could not be set.
+    /// A host sysctl could not be read or set.
     loud: bool,
     /// A host's VIP could not be taken back.
     kept_host_address: bool,

@@ -262,7 +262,9 @@ pub fn settled(desired: &KernelState, observed: &Observed, ledger: &Ledger, abse
                 .map(|key| Entry::NoService { key: *key }),
         );
     }
-    for (sysctl, Former { former, set }) in &ledger.sysctls {
+    // What could not be read is not over.
+    let sysctls = ledger.sysctls.iter().filter(|_| observed.blind.is_none());
+    for (sysctl, Former { former, set }) in sysctls {
         let ours = observed.sysctls.get(sysctl) == Some(set) && former != set;
         if !desired.sysctls.contains_key(sysctl) && !ours {
             over.push(Entry::NoSysctl { sysctl: sysctl.clone() });

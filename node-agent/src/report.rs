@@ -41,13 +41,8 @@ pub fn report(
     former: &BTreeMap<PlacementKey, PlacementStatus>,
     now: Timestamp,
 ) -> BTreeMap<PlacementKey, PlacementStatus> {
-    let status = |(key, placed): (&PlacementKey, &Placed)| {
-        let said = former
-            .get(key)
-            .map(|status| status.conditions.as_slice())
-            .unwrap_or_default();
-        (key.clone(), evidence.status(key, placed, said, now))
-    };
+    let status =
+        |(key, placed): (&PlacementKey, &Placed)| (key.clone(), evidence.status(key, placed, former.get(key), now));
     evidence.view.placements.iter().map(status).collect()
 }
 
@@ -56,7 +51,7 @@ impl<'a> Evidence<'a> {
         self,
         key: &PlacementKey,
         placed: &Placed,
-        said: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition],
+        former: Option<&PlacementStatus>,
         now: Timestamp,
     ) -> PlacementStatus {
         // A table that could not be read says nothing: the generation is not observed, and nobody concludes anything.
@@ -70,7 +65,11 @@ impl<'a> Evidence<'a> {
             .as_ref()
             .filter(|_| !blind)
             .map(|part| self.director(part));
-        let real_server = placed.spec.real_server.as_ref().map(|part| self.host(part));
+        let former_host = former
+            .filter(|former| former.boot_id.as_deref() == Some(self.boot_id))
+            .and_then(|former| former.real_server.as_ref());
+        let real_server = placed.spec.real_server.as_ref();
+        let real_server = real_server.map(|part| self.host(part, former_host));
         let verdict = self.programmed(key, placed);
         let summary = summary(director.as_ref(), real_server.as_ref());
         PlacementStatus {
@@ -79,7 +78,12 @@ impl<'a> Evidence<'a> {
             director,
             real_server,
             summary: Some(summary),
-            conditions: conditions::settle(said, [(PROGRAMMED, verdict)], Some(placed.generation), now),
+            conditions: conditions::settle(
+                former.map(|former| former.conditions.as_slice()).unwrap_or_default(),
+                [(PROGRAMMED, verdict)],
+                Some(placed.generation),
+                now,
+            ),
         }
     }
 
@@ -113,6 +117,11 @@ impl<'a> Evidence<'a> {
                     "{service} is in the IPVS table already and not of lvs-operator's doing: remove it with ipvsadm -D, or choose another VIP or port"
                 ),
             );
+        }
+        if placed.spec.real_server.is_some()
+            && let Some(error) = &self.observed.blind
+        {
+            return Verdict::no(reason_of(error), error.to_string());
         }
         if let Some((change, error)) = self.refusals.iter().find(|(change, _)| concern.covers(change)) {
             return Verdict::no(reason_of(error), format!("{change}: {error}"));
@@ -214,14 +223,22 @@ impl<'a> Evidence<'a> {
         reports
     }
 
-    fn host(self, part: &HostPart) -> HostReport {
+    fn host(self, part: &HostPart, former: Option<&HostReport>) -> HostReport {
+        // Where the knobs cannot be read, what was proven before is not refuted.
+        let is_silent = |address: &str| match &self.observed.blind {
+            None => self.is_silent(),
+            Some(_) => former.is_some_and(|former| {
+                let mut said = former.addresses.iter();
+                said.any(|said| said.address == address && said.state == HostState::Prepared)
+            }),
+        };
         let address = |entry: &crds::HostAddress| {
             let vip: IpAddr = entry.address.parse().ok()?;
             let mut held = self.observed.addresses.keys().filter(|key| key.address == vip);
             let wanted = |key: &AddressKey| self.desired.state.addresses.contains_key(key);
             let state = match entry.withdraw {
                 true if !held.any(|key| key.interface == LOOPBACK && !wanted(key)) => return None,
-                false if held.any(wanted) && (vip.is_ipv6() || self.is_silent()) => HostState::Prepared,
+                false if held.any(wanted) && (vip.is_ipv6() || is_silent(&entry.address)) => HostState::Prepared,
                 true | false => HostState::Unprepared,
             };
             Some(HostAddressReport {

@@ -25,6 +25,7 @@ pub struct FakeKernel {
     sysctls: BTreeMap<Sysctl, i64>,
     boot_sysctls: BTreeMap<Sysctl, i64>,
     read_only_sysctls: bool,
+    lost_sysctls: bool,
     refused_addresses: BTreeMap<AddressKey, Errno>,
     answered: BTreeSet<IpAddr>,
     crash_after: Option<usize>,
@@ -68,6 +69,7 @@ impl FakeKernel {
             sysctls: KNOBS.iter().map(|knob| (Sysctl::of_all(*knob), 0)).collect(),
             boot_sysctls: BTreeMap::new(),
             read_only_sysctls: false,
+            lost_sysctls: false,
             refused_addresses: BTreeMap::new(),
             answered: BTreeSet::new(),
             crash_after: None,
@@ -171,6 +173,11 @@ impl FakeKernel {
     /// `/proc/sys` is mounted read-only, or writable again.
     pub fn set_read_only_sysctls(&mut self, read_only: bool) {
         self.read_only_sysctls = read_only;
+    }
+
+    /// `/proc/sys/net` is not where it was said to be, or is there again.
+    pub fn set_lost_sysctls(&mut self, lost: bool) {
+        self.lost_sysctls = lost;
     }
 
     /// IPVS, to be looked at.

@@ -164,6 +164,62 @@ fn f12_f25_a_host_that_cannot_be_silenced_does_not_get_the_vip() {
 }
 
 #[test]
+fn a_host_whose_sysctls_cannot_be_read_says_so_and_does_not_get_the_vip() {
+    let mut node = node();
+    node.kernel().set_lost_sysctls(true);
+    let outcome = pass(&mut node, &api(HOST));
+    assert_eq!(outcome.done, []);
+    assert!(outcome.unfinished);
+    let host = |outcome: &Outcome| status(outcome).real_server.as_ref().unwrap().addresses[0].state;
+    assert_eq!(host(&outcome), HostState::Unprepared);
+    let (said, _, message) = programmed(&outcome);
+    assert_eq!(said, "False");
+    assert!(message.contains("No such file"), "{message}");
+    node.kernel().set_lost_sysctls(false);
+    assert_eq!(host(&pass(&mut node, &api(HOST))), HostState::Prepared);
+    let ledger = node.ledger.clone();
+    node.kernel().set_lost_sysctls(true);
+    node.network_changed();
+    assert_eq!(
+        host(&pass(&mut node, &api(HOST))),
+        HostState::Prepared,
+        "what was proven is not refuted"
+    );
+    let mut node = restarted(node);
+    node.said(&[(key(), status(&outcome).clone())].into());
+    pass(
+        &mut node,
+        &View {
+            source: Source::Api,
+            ..View::default()
+        },
+    );
+    assert_eq!(
+        node.ledger.sysctls, ledger.sysctls,
+        "what is to be given back is not forgotten"
+    );
+    node.kernel().set_lost_sysctls(false);
+    pass(
+        &mut node,
+        &View {
+            source: Source::Api,
+            ..View::default()
+        },
+    );
+    assert_eq!(node.ledger.sysctls, [].into());
+    assert!(!node.kernel().is_local(VIP.parse().unwrap()));
+}
+
+#[test]
+fn a_director_needs_no_sysctls() {
+    let mut node = node();
+    node.kernel().set_lost_sysctls(true);
+    let outcome = pass(&mut node, &api(DIRECTOR));
+    assert_eq!(programmed(&outcome).0, "True");
+    assert!(!outcome.unfinished);
+}
+
+#[test]
 fn a_second_pass_changes_nothing() {
     for spec in [DIRECTOR, HOST] {
         let mut node = node();

@@ -82,6 +82,12 @@ impl Kernel for FakeKernel {
 
     fn sysctl(&mut self, sysctl: &Sysctl) -> Result<Option<i64>, KernelError> {
         self.alive()?;
+        if self.lost_sysctls {
+            return Err(super::rules::file_error(
+                sysctl,
+                "No such file or directory (os error 2)",
+            ));
+        }
         Ok(self.sysctls.get(sysctl).copied())
     }
 

@@ -63,10 +63,7 @@ impl FakeKernel {
             });
         };
         if self.read_only_sysctls {
-            return Err(KernelError::File {
-                path: format!("/proc/sys/net/{}", sysctl.path()),
-                reason: "Read-only file system (os error 30)".to_owned(),
-            });
+            return Err(file_error(sysctl, "Read-only file system (os error 30)"));
         }
         *present = value;
         Ok(())
@@ -76,5 +73,12 @@ impl FakeKernel {
         self.interfaces.get(name).copied().ok_or(KernelError::NoInterface {
             interface: name.to_owned(),
         })
+    }
+}
+
+pub(super) fn file_error(sysctl: &Sysctl, reason: &str) -> KernelError {
+    KernelError::File {
+        path: format!("/proc/sys/net/{}", sysctl.path()),
+        reason: reason.to_owned(),
     }
 }
