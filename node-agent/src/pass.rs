@@ -14,7 +14,7 @@ use crate::ledger::{Entry, Journal, Ledger};
 use crate::observed::{Ipvs, Observed};
 use crate::plan::{Absence, Change, Plan, Stage, plan, settled, vip_of};
 use crate::report::{Evidence, report};
-use crate::state::{AddressKey, LOOPBACK, Sysctl};
+use crate::state::{AddressKey, LOOPBACK};
 use crate::view::{PlacementKey, Source, View};
 
 /// One node: its kernel, its ledger, and the picture of it.

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::kernel::fake::FakeKernel;
-use crate::state::{Interface, Knob};
+use crate::state::{Interface, Knob, Sysctl};
 use crate::view::Placed;
 use crds::conditions::{PROGRAMMED, find};
 use crds::{DestinationState, HostState, PlacementSpec, Role};
