@@ -143,6 +143,18 @@ pub(crate) fn declare_off(world: &mut World, index: usize) {
     }
 }
 
+/// Whatever this node was the director of, another one is now.
+pub(crate) fn replace_director(world: &mut World, index: usize) {
+    for group in GROUPS {
+        let node = world.api.nodes.objects.get(&world.node_key(index));
+        let labels = node.and_then(|node| node.metadata.labels.as_ref());
+        if labels.is_none_or(|labels| labels.contains_key(group)) {
+            let step = 1 + world.random.below(world.machines.len() - 1);
+            direct(world, group, (index + step) % world.machines.len());
+        }
+    }
+}
+
 /// The taint goes, or the Node is made anew.
 pub(crate) fn readmit(world: &mut World, index: usize) {
     let key = world.node_key(index);

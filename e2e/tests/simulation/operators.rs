@@ -38,6 +38,8 @@ pub(crate) struct Operator {
     pub(crate) is_up: bool,
     /// It can reach the API server.
     pub(crate) is_connected: bool,
+    /// A watch of its own that hangs most of the time: what it says of this kind is long past.
+    pub(crate) deaf_to: Option<Kind>,
     /// It does nothing for a while, and then goes on where it was.
     pub(crate) is_paused: bool,
     snapshot: Snapshot,
@@ -52,6 +54,7 @@ impl Operator {
         Self {
             is_up: true,
             is_connected: true,
+            deaf_to: None,
             is_paused: false,
             snapshot: Snapshot::default(),
             seen: BTreeMap::new(),
@@ -64,6 +67,7 @@ impl Operator {
         *self = Self {
             is_up: false,
             is_connected: self.is_connected,
+            deaf_to: self.deaf_to,
             ..Self::new()
         };
     }
@@ -84,7 +88,9 @@ impl Operator {
     }
 
     pub(crate) fn hear_everything(&mut self, api: &Api) {
-        for kind in KINDS {
+        let heard = |kind: &Kind| self.deaf_to != Some(*kind) || !self.seen.contains_key(kind);
+        let heard: Vec<Kind> = KINDS.into_iter().filter(heard).collect();
+        for kind in heard {
             self.hear(api, kind, usize::MAX / 2);
         }
     }

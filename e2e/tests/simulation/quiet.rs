@@ -51,6 +51,7 @@ fn repair(world: &mut World) {
         operator.is_up = true;
         operator.is_connected = true;
         operator.is_paused = false;
+        operator.deaf_to = None;
     }
     for group in GROUPS {
         let to = world.random.below(world.machines.len());

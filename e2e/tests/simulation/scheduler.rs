@@ -100,6 +100,7 @@ fn machine(world: &mut World) -> Result<(), Violation> {
             }
         }
         82..86 => world.agent_takes_from_disk(index),
+        0..32 if !is_connected => world.agent_takes_from_disk(index),
         86..90 if is_connected => world.renew(index),
         90..95 => world.agent_inspects(index),
         95..97 if is_connected => world.agent_lists_again(index),
@@ -153,7 +154,14 @@ fn trouble(world: &mut World) {
     };
     let (is_on, is_declared_off) = (machine.is_on, machine.is_declared_off);
     match world.random.below(100) {
-        _ if is_declared_off && world.random.chance(35) => world.come_back(index),
+        _ if is_declared_off && world.random.chance(35) => {
+            // Back without an API server: all that it knows is what it remembers.
+            let is_connected = world.random.chance(50);
+            if let Some(machine) = world.machines.get_mut(index) {
+                machine.is_connected = is_connected;
+            }
+            world.come_back(index);
+        }
         _ if is_declared_off => {}
         _ if !is_on => world.power_on(index),
         0..22 => {
@@ -165,7 +173,12 @@ fn trouble(world: &mut World) {
         }
         22..45 => world.reboot(index),
         45..50 => world.power_off(index),
-        50..65 => administrators::declare_off(world, index),
+        50..65 => {
+            administrators::declare_off(world, index);
+            if world.random.chance(60) {
+                administrators::replace_director(world, index);
+            }
+        }
         65..70 => world.lose_module(index),
         _ => drift(world, index),
     }

@@ -3,7 +3,7 @@
 use crate::administrators;
 use crate::api::Api;
 use crate::machines::{Excuses, Foreign, Machine};
-use crate::operators::{Kind, Operator};
+use crate::operators::{KINDS, Kind, Operator};
 use crate::random::Random;
 use ipvs::{DestinationConfig, DestinationKey, ForwardingMethod, Protocol, Service, ServiceConfig, ServiceKey};
 use jiff::{SignedDuration, Timestamp};
@@ -48,6 +48,12 @@ impl World {
             nodes_known: 0,
         };
         administrators::found(&mut world);
+        for who in 0..world.operators.len() {
+            let kind = world.random.pick(&KINDS).filter(|_| world.random.chance(40));
+            if let Some(operator) = world.operators.get_mut(who) {
+                operator.deaf_to = kind;
+            }
+        }
         for index in 0..world.machines.len() {
             world.start_agent(index);
             world.renew(index);
