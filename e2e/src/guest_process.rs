@@ -34,7 +34,12 @@ impl GuestProcess {
         let log = format!("{LOGS}/{log}.log");
         let begin = guest.read(&log, 0).map_or(0, |earlier| earlier.len() as u64);
         let pid = guest.spawn(&program.launch, &log, stamped)?;
-        Ok(Self { guest: guest.clone(), pid, log, begin })
+        Ok(Self {
+            guest: guest.clone(),
+            pid,
+            log,
+            begin,
+        })
     }
 
     /// All of its output until now.

@@ -105,12 +105,7 @@ impl<'a> Evidence<'a> {
         {
             return Verdict::no(reason_of(error), error.to_string());
         }
-        if let Some(service) = self
-            .residue
-            .foreign
-            .iter()
-            .find(|key| concern.covers_service(key))
-        {
+        if let Some(service) = self.residue.foreign.iter().find(|key| concern.covers_service(key)) {
             return Verdict::no(
                 reason::FOREIGN_ENTRY,
                 format!(
@@ -334,10 +329,21 @@ pub struct Concern {
 impl Concern {
     /// Every VIP that the Placement speaks of; and sysctls, when it has a host part.
     pub fn of(placed: &Placed) -> Self {
-        let director = placed.spec.director.iter().flat_map(|part| part.addresses.iter().map(|entry| &entry.address));
-        let host = placed.spec.real_server.iter().flat_map(|part| part.addresses.iter().map(|entry| &entry.address));
+        let director = placed
+            .spec
+            .director
+            .iter()
+            .flat_map(|part| part.addresses.iter().map(|entry| &entry.address));
+        let host = placed
+            .spec
+            .real_server
+            .iter()
+            .flat_map(|part| part.addresses.iter().map(|entry| &entry.address));
         let vips = director.chain(host).filter_map(|text| text.parse().ok()).collect();
-        Self { vips, is_host: placed.spec.real_server.is_some() }
+        Self {
+            vips,
+            is_host: placed.spec.real_server.is_some(),
+        }
     }
 
     /// Whether a change is about the Placement.

@@ -1,4 +1,4 @@
-//! Watches in, [`Snapshot`] out. IO; decides nothing.
+//! Watches in, [`Snapshot`](crate::Snapshot) out. IO; decides nothing.
 //!
 //! Every object is decoded by itself: one that does not decode is listed with its error, and its neighbours go on. A
 //! restarted watch replaces its kind as a whole, once its list is complete. There is no snapshot before every watch had

@@ -38,6 +38,8 @@ pub(crate) struct Machine {
     pub(crate) is_on: bool,
     /// It can reach the API server.
     pub(crate) is_connected: bool,
+    /// It is busy with other things: its agent seldom gets a turn.
+    pub(crate) is_slow: bool,
     boot: u32,
     host: Host,
     /// The remembered Placements, with the uid of the Node that they were of.
@@ -84,6 +86,7 @@ impl Machine {
             address: address.into(),
             is_on: true,
             is_connected: true,
+            is_slow: false,
             boot: 1,
             host: Host::Alone(Box::new((kernel, Vec::new()))),
             disk: None,

@@ -17,13 +17,51 @@ pub(crate) fn step(world: &mut World) -> Result<(), Violation> {
         36..80 => machine(world)?,
         80..86 => people::act(world),
         86..92 => time(world),
-        92..95 => {
+        92..94 => calm(world)?,
+        94 => {
             let orphans = world.api.collect_garbage(world.now);
             world.note(|| format!("the garbage collector deletes {orphans}"));
         }
         _ => trouble(world),
     }
     world.check()
+}
+
+/// Everybody who can does what it is there for, a few times over: what is worth disturbing must be there first. Who is
+/// slow or paused sleeps through it.
+fn calm(world: &mut World) -> Result<(), Violation> {
+    world.note(|| "-- a calm".to_owned());
+    for _ in 0..1 + world.random.below(4) {
+        for who in 0..world.operators.len() {
+            let operator = world.operators.get(who);
+            if operator.is_some_and(|operator| operator.is_up && operator.is_connected && !operator.is_paused) {
+                world.operator_hears_everything(who);
+                world.operator_looks(who);
+                while world
+                    .operators
+                    .get(who)
+                    .is_some_and(|operator| !operator.pending.is_empty())
+                {
+                    world.operator_writes(who);
+                }
+            }
+        }
+        for index in 0..world.machines.len() {
+            let machine = world.machines.get_mut(index);
+            let Some(machine) = machine.filter(|there| there.is_on && there.is_connected && !there.is_slow) else {
+                continue;
+            };
+            if machine.agent().is_none() {
+                world.start_agent(index);
+            }
+            world.renew(index);
+            world.agent_hears(index, EVERYTHING);
+            world.agent_passes(index, Trouble::default())?;
+            while world.agent_says(index) {}
+            world.check()?;
+        }
+    }
+    Ok(())
 }
 
 fn operator(world: &mut World) {
@@ -74,7 +112,12 @@ fn operator(world: &mut World) {
 
 fn machine(world: &mut World) -> Result<(), Violation> {
     let index = world.random.below(world.machines.len());
-    let Some(machine) = world.machines.get_mut(index).filter(|machine| machine.is_on) else {
+    let is_awake = world.random.chance(15);
+    let Some(machine) = world
+        .machines
+        .get_mut(index)
+        .filter(|machine| machine.is_on && (is_awake || !machine.is_slow))
+    else {
         return Ok(());
     };
     let is_connected = machine.is_connected;

@@ -54,7 +54,11 @@ impl World {
                 operator.deaf_to = kind;
             }
         }
+        let slow = world.random.below(world.machines.len() * 2);
         for index in 0..world.machines.len() {
+            if let Some(machine) = world.machines.get_mut(index) {
+                machine.is_slow = index == slow;
+            }
             world.start_agent(index);
             world.renew(index);
         }

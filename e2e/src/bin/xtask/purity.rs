@@ -8,9 +8,24 @@ use crate::run::cargo;
 /// A member, and the crates that must not be among its dependencies.
 const RULES: &[(&str, &[&str])] = &[
     // The contract of operator and agent: types and rules.
-    ("crds", &["kube-client", "kube-runtime", "hyper", "tokio", "netlink-sys"]),
+    (
+        "crds",
+        &["kube-client", "kube-runtime", "hyper", "tokio", "netlink-sys"],
+    ),
     // Values and bytes: no socket, no runtime, no system calls.
-    ("ipvs", &["kube", "tokio", "mio", "netlink-sys", "netlink-proto", "socket2", "nix", "rustix"]),
+    (
+        "ipvs",
+        &[
+            "kube",
+            "tokio",
+            "mio",
+            "netlink-sys",
+            "netlink-proto",
+            "socket2",
+            "nix",
+            "rustix",
+        ],
+    ),
     // Bans of `.deny.toml` that need no download to be checked.
     ("operator", &["openssl-sys", "aws-lc-sys", "chrono"]),
     ("node-agent", &["openssl-sys", "aws-lc-sys", "chrono"]),
@@ -23,7 +38,10 @@ pub(crate) fn check() -> Result<Counts> {
     let mut counts = Counts::default();
     for (member, banned) in RULES {
         let dependencies = dependencies(member)?;
-        let found: Vec<_> = banned.iter().filter(|name| dependencies.iter().any(|d| d == *name)).collect();
+        let found: Vec<_> = banned
+            .iter()
+            .filter(|name| dependencies.iter().any(|d| d == *name))
+            .collect();
         if found.is_empty() {
             counts.passed += 1;
         } else {
@@ -35,13 +53,23 @@ pub(crate) fn check() -> Result<Counts> {
 }
 
 fn dependencies(member: &str) -> Result<Vec<String>> {
-    let tree = ["tree", "--package", member, "--edges=normal", "--prefix=none", "--format={p}"];
+    let tree = [
+        "tree",
+        "--package",
+        member,
+        "--edges=normal",
+        "--prefix=none",
+        "--format={p}",
+    ];
     let output = cargo(&tree).output().context("cargo tree")?;
     if !output.status.success() {
         bail!("cargo tree: {}", String::from_utf8_lossy(&output.stderr));
     }
     let names = String::from_utf8_lossy(&output.stdout);
-    let names: Vec<String> = names.lines().filter_map(|line| Some(line.split(' ').next()?.to_owned())).collect();
+    let names: Vec<String> = names
+        .lines()
+        .filter_map(|line| Some(line.split(' ').next()?.to_owned()))
+        .collect();
     // A list that is empty would forbid nothing.
     if names.len() < 2 {
         bail!("cargo tree names no dependency of {member}");
