@@ -17,6 +17,8 @@ mod confined;
 mod itself;
 #[path = "lab/refused.rs"]
 mod refused;
+#[path = "lab/security.rs"]
+mod security;
 #[path = "lab/traffic.rs"]
 mod traffic;
 
@@ -28,6 +30,7 @@ fn all() -> Vec<(&'static str, Test)> {
         codec::TESTS,
         confined::TESTS,
         refused::TESTS,
+        security::TESTS,
     ]
     .concat()
 }
