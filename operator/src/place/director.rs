@@ -153,9 +153,11 @@ fn may_be_prepared(view: &View<'_>, subject: &Key, node: &str, address: &str, be
     if flags.is_some_and(|entry| entry.withdraw) {
         return false;
     }
+    // A report on an earlier spec may be from before the VIP was taken back, and given again.
+    let is_settled = host.is_some_and(|host| view.is_settled(host));
     match view.host_fact(node, host, address) {
         HostFact::Unprepared => false,
         HostFact::Unknown => before == Before::Prepared,
-        HostFact::Prepared => before == Before::Prepared || flags.is_some_and(|entry| !entry.leaving),
+        HostFact::Prepared => before == Before::Prepared || (is_settled && flags.is_some_and(|entry| !entry.leaving)),
     }
 }
