@@ -2,7 +2,7 @@
 
 use crate::administrators;
 use crate::api::Api;
-use crate::machines::{Excuses, Foreign, Machine};
+use crate::machines::{Foreign, Machine};
 use crate::operators::{KINDS, Kind, Operator};
 use crate::random::Random;
 use ipvs::{DestinationConfig, DestinationKey, ForwardingMethod, Protocol, Service, ServiceConfig, ServiceKey};
@@ -103,6 +103,7 @@ impl World {
         self.note(|| format!("machine {index} goes off"));
         if let Some(machine) = self.machines.get_mut(index) {
             rob(machine);
+            machine.excuses.taken_unseen.clear();
             machine.power_off();
         }
     }
@@ -150,11 +151,7 @@ impl World {
 pub(crate) fn rob(machine: &mut Machine) {
     let had = VIPS.into_iter().filter(|vip| machine.kernel().is_local(*vip));
     let had: Vec<IpAddr> = had.collect();
-    let Excuses {
-        robbed, taken_unseen, ..
-    } = &mut machine.excuses;
-    robbed.extend(had);
-    taken_unseen.clear();
+    machine.excuses.robbed.extend(had);
 }
 
 /// A node with a past: services, addresses and sysctls of others, some of them on VIPs.
