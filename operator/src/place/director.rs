@@ -1,5 +1,6 @@
 //! The director part of one Placement: the next step towards what is wanted.
 
+use super::host::meets;
 use super::want::DirectorWant;
 use crate::snapshot::{Key, StoredPlacement};
 use crate::validate::Member;
@@ -45,11 +46,56 @@ pub(super) fn next(
         forwarding_method: want.forwarding_method,
         prepared: prepared(view, subject, old, &addresses, member),
     });
+    let mut real_servers: Vec<PlacedRealServer> = real_servers.collect();
+    if let Some(placement) = placement {
+        real_servers.extend(leaving(view, subject, placement, &addresses, &want.members));
+        real_servers.truncate(MOST_REAL_SERVERS);
+    }
     Some(DirectorPart {
         services: want.services.clone(),
-        real_servers: real_servers.collect(),
+        real_servers,
         addresses,
     })
+}
+
+/// As many as the schema takes. Whoever leaves stands behind those that stay, and is the first to have no place.
+const MOST_REAL_SERVERS: usize = 512;
+
+/// Real servers that are members no more: listed with weight 0 until the director's agent has read back that nobody new is
+/// sent there. The kernel drops what belongs to a destination that is gone, so one that is taken out while clients come
+/// cuts those who are in the middle of their handshake. A silent director is told at once what it is to come to.
+fn leaving(
+    view: &View<'_>,
+    subject: &Key,
+    placement: &StoredPlacement,
+    addresses: &[DirectorAddress],
+    members: &[Member],
+) -> Vec<PlacedRealServer> {
+    let old = placement.spec.director.as_ref();
+    let is_quiet = |entry: &PlacedRealServer| entry.weight == 0 && view.is_settled(placement);
+    // Its name or its address is another one's now: two of it cannot be in one list, nor in one table.
+    let is_replaced = |entry: &PlacedRealServer| {
+        let same = |member: &Member| member.name == entry.name || meets(&member.addresses, &entry.addresses);
+        members.iter().any(same)
+    };
+    let mut all: Vec<PlacedRealServer> = old.map(|part| part.real_servers.clone()).unwrap_or_default();
+    let is_off = |entry: &PlacedRealServer| entry.node_name.as_deref().is_some_and(|node| view.is_off(node));
+    all.retain(|entry| !is_quiet(entry) && !is_replaced(entry) && !is_off(entry));
+    all.retain(|_| view.is_fresh(&placement.spec.node_name));
+    for entry in &mut all {
+        entry.weight = 0;
+        let member = Member {
+            name: entry.name.clone(),
+            node: entry.node_name.clone(),
+            addresses: entry.addresses.clone(),
+            weight: 0,
+        };
+        // Under no VIP that it was not under before.
+        let may_stay = prepared(view, subject, old, addresses, &member);
+        entry.prepared.retain(|address| may_stay.contains(address));
+    }
+    all.retain(|entry| !entry.prepared.is_empty());
+    all
 }
 
 /// The next step of a VIP that is wanted here: reserved first, the node's own only after the look around.

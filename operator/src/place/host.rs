@@ -153,6 +153,7 @@ fn director_released(
     view.is_settled(placement) && !sends
 }
 
-fn meets(some: &[String], others: &[String]) -> bool {
+/// Whether two lists have an address in common.
+pub(super) fn meets(some: &[String], others: &[String]) -> bool {
     some.iter().any(|address| others.contains(address))
 }

@@ -73,6 +73,22 @@ fn a_leaving_real_server_keeps_its_vip_until_the_director_let_go() {
     let mut world = World::serving();
     world.delete_real_server("rs2");
     world.pass();
+    // Nobody new is sent there; whoever is in the middle of a handshake is not cut.
+    check(
+        &world,
+        expect![[r#"
+        web@dir1 director 192.168.56.100 Node
+        web@dir1 director serves Tcp/80/rr
+        web@dir1 director to rs1 192.168.56.30 weight 1 for [192.168.56.100]
+        web@dir1 director to rs2 192.168.56.40 weight 0 for [192.168.56.100]
+        web@rs1 host of rs1 192.168.56.100
+        web@rs2 host of rs2 192.168.56.100 leaving
+    "#]],
+    );
+    world.agent("rs2");
+    assert_eq!(world.placement_writes(), []);
+    world.agent("dir1");
+    world.pass();
     check(
         &world,
         expect![[r#"
@@ -156,6 +172,40 @@ fn a_real_server_that_comes_back_while_leaving_stays() {
         web@dir1 director 192.168.56.100 Node
         web@dir1 director serves Tcp/80/rr
         web@dir1 director to rs1 192.168.56.30 weight 1 for [192.168.56.100]
+        web@dir1 director to rs2 192.168.56.40 weight 1 for [192.168.56.100]
+        web@rs1 host of rs1 192.168.56.100
+        web@rs2 host of rs2 192.168.56.100
+    "#]],
+    );
+    world.settle();
+    assert!(
+        world
+            .placements()
+            .contains("to rs2 192.168.56.40 weight 1 for [192.168.56.100]")
+    );
+}
+
+/// Deletes rs2, until the director is told to let go of it.
+fn let_go_of_rs2(world: &mut World) {
+    world.delete_real_server("rs2");
+    world.pass();
+    world.agent("dir1");
+    world.pass();
+    assert!(!world.placements().contains("to rs2"));
+}
+
+#[test]
+fn a_real_server_that_comes_back_after_it_was_let_go_is_proven_again() {
+    let mut world = World::serving();
+    let_go_of_rs2(&mut world);
+    world.apply(RS2);
+    world.pass();
+    check(
+        &world,
+        expect![[r#"
+        web@dir1 director 192.168.56.100 Node
+        web@dir1 director serves Tcp/80/rr
+        web@dir1 director to rs1 192.168.56.30 weight 1 for [192.168.56.100]
         web@dir1 director to rs2 192.168.56.40 weight 1 for []
         web@rs1 host of rs1 192.168.56.100
         web@rs2 host of rs2 192.168.56.100
@@ -170,10 +220,19 @@ fn a_real_server_that_comes_back_while_leaving_stays() {
 }
 
 #[test]
-fn a_host_that_is_being_withdrawn_ends_first_and_comes_back_then() {
+fn a_real_server_whose_host_booted_leaves_at_once() {
     let mut world = World::serving();
+    world.reboot("rs2", "boot 2");
+    world.renew("rs2");
     world.delete_real_server("rs2");
     world.pass();
+    assert!(!world.placements().contains("to rs2"));
+}
+
+#[test]
+fn a_host_that_is_being_withdrawn_ends_first_and_comes_back_then() {
+    let mut world = World::serving();
+    let_go_of_rs2(&mut world);
     world.agent("dir1");
     world.pass();
     assert!(
@@ -329,6 +388,8 @@ fn a_silent_director_holds_a_host_for_its_lease_and_thirty_seconds() {
         world.now = silent_since + SignedDuration::from_secs(seconds);
         world.agents();
         let mut later = world.clone();
+        // It is told to let go when its Lease ends, and waited for after that.
+        later.pass();
         later.pass();
         assert_eq!(
             later.placements().contains("leaving withdraw"),
@@ -341,8 +402,7 @@ fn a_silent_director_holds_a_host_for_its_lease_and_thirty_seconds() {
 #[test]
 fn f28_a_watch_of_leases_that_hangs_makes_nobody_silent() {
     let mut world = World::serving();
-    world.delete_real_server("rs2");
-    world.pass();
+    let_go_of_rs2(&mut world);
     world.now += SignedDuration::from_mins(5);
     assert_eq!(world.placement_writes(), []);
 }
@@ -437,6 +497,7 @@ fn a_placement_that_somebody_deletes_is_withdrawn_in_order_and_made_anew() {
         web@dir1 director 192.168.56.100 Node
         web@dir1 director serves Tcp/80/rr
         web@dir1 director to rs1 192.168.56.30 weight 1 for [192.168.56.100]
+        web@dir1 director to rs2 192.168.56.40 weight 0 for [192.168.56.100]
         web@rs1 host of rs1 192.168.56.100
         web@rs2 host of rs2 192.168.56.100 leaving
         web@rs2 is being deleted
@@ -588,8 +649,7 @@ fn to_node<'w>(writes: &'w [Write], node: &str) -> Option<&'w Write> {
 #[test]
 fn f27_a_real_server_is_not_prepared_while_its_host_is_marked_as_leaving() {
     let mut world = World::serving();
-    world.delete_real_server("rs2");
-    world.pass();
+    let_go_of_rs2(&mut world);
     world.agents();
     let paused = intended(&world);
     // rs2 comes back. Whoever lists it dies each time before the mark is cleared.
