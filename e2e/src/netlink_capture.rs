@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
@@ -57,6 +58,14 @@ impl NetlinkCapture<'_> {
     /// # Errors
     /// When tcpdump does not end.
     pub fn stop(self) -> Result<Writes> {
+        Ok(self.stop_with_times()?.iter().collect())
+    }
+
+    /// Ends it, and lists the messages that asked the kernel for a change, in order.
+    ///
+    /// # Errors
+    /// When tcpdump does not end.
+    pub fn stop_with_times(self) -> Result<Vec<Write>> {
         parse(&self.capture.stop()?.bytes()?, self.family)
     }
 
@@ -93,9 +102,28 @@ impl IpvsMessage {
     }
 }
 
+/// One message that asked the kernel for a change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Write {
+    /// When, by the guest's clock: comparable between hosts.
+    pub at: Duration,
+    /// What, like `ipvs NEW_DEST`.
+    pub name: String,
+}
+
 /// How often each kind of write was asked for, like `ipvs NEW_DEST` or `route NEWADDR`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Writes(pub BTreeMap<String, usize>);
+
+impl<'a> FromIterator<&'a Write> for Writes {
+    fn from_iter<I: IntoIterator<Item = &'a Write>>(all: I) -> Self {
+        let mut writes = Self::default();
+        for write in all {
+            *writes.0.entry(write.name.clone()).or_default() += 1;
+        }
+        writes
+    }
+}
 
 impl Writes {
     /// All of them.
@@ -129,21 +157,24 @@ impl fmt::Display for Writes {
 
 /// A message as it stands in a capture.
 struct Message<'a> {
+    at: Duration,
     protocol: u16,
     kind: u16,
     flags: u16,
     bytes: &'a [u8],
 }
 
-fn parse(pcap: &[u8], family: u16) -> Result<Writes> {
-    let mut writes = Writes::default();
-    for message in messages(pcap)?.iter().filter(|message| message.flags & REQUEST != 0) {
-        let body = message.bytes.get(MESSAGE_HEADER..).unwrap_or_default();
-        if let Some(name) = write_name(message.protocol, message.kind, body, family) {
-            *writes.0.entry(name).or_default() += 1;
-        }
-    }
-    Ok(writes)
+fn parse(pcap: &[u8], family: u16) -> Result<Vec<Write>> {
+    let all = messages(pcap)?;
+    let writes = all
+        .iter()
+        .filter(|message| message.flags & REQUEST != 0)
+        .filter_map(|message| {
+            let body = message.bytes.get(MESSAGE_HEADER..).unwrap_or_default();
+            let name = write_name(message.protocol, message.kind, body, family)?;
+            Some(Write { at: message.at, name })
+        });
+    Ok(writes.collect())
 }
 
 fn messages(pcap: &[u8]) -> Result<Vec<Message<'_>>> {
@@ -160,17 +191,20 @@ fn messages(pcap: &[u8]) -> Result<Vec<Message<'_>>> {
         };
         let protocol = packet.get(14..16).map(|b| u16::from_be_bytes([b[0], b[1]]));
         let messages = packet.get(COOKED_HEADER..).unwrap_or_default();
-        packed(protocol.unwrap_or(u16::MAX), messages, &mut found)?;
+        let (whole, part) = u32_at(rest, 0).zip(u32_at(rest, 4)).unwrap_or_default();
+        let at = Duration::from_secs(whole.into()) + Duration::from_micros(part.into());
+        packed(at, protocol.unwrap_or(u16::MAX), messages, &mut found)?;
         rest = rest.get(end..).unwrap_or_default();
     }
     Ok(found)
 }
 
 /// Several messages may travel in one packet.
-fn packed<'a>(protocol: u16, mut rest: &'a [u8], found: &mut Vec<Message<'a>>) -> Result<()> {
+fn packed<'a>(at: Duration, protocol: u16, mut rest: &'a [u8], found: &mut Vec<Message<'a>>) -> Result<()> {
     while let (Some(length), Some(kind), Some(flags)) = (u32_at(rest, 0), u16_at(rest, 4), u16_at(rest, 6)) {
         let length = usize::try_from(length)?.max(MESSAGE_HEADER);
         found.push(Message {
+            at,
             protocol,
             kind,
             flags,
@@ -266,7 +300,7 @@ mod tests {
         pcap.extend(record(NETLINK_ROUTE, &message(20, REQUEST, &[0; 8])));
         pcap.extend(record(NETLINK_ROUTE, &message(20, 0, &[0; 8])));
         pcap.extend(record(NETLINK_ROUTE, &message(22, REQUEST, &[0; 8])));
-        let writes = parse(&pcap, 33).expect("a capture");
+        let writes: Writes = parse(&pcap, 33).expect("a capture").iter().collect();
         assert_eq!(
             writes.to_string(),
             "ipvs NEW_DEST × 1, ipvs SET_DEST × 1, route NEWADDR × 1"

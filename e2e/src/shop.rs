@@ -4,10 +4,11 @@ use std::fs;
 use std::time::Duration;
 
 use crate::product::{self, AgentOptions};
+use crate::program::Program;
 use crate::scene::Scene;
 use crate::snapshot::Snapshot;
-use crate::topology::HostPlan;
-use crate::{clock, traffic};
+use crate::topology::{Host, HostPlan};
+use crate::{clock, oracle, traffic};
 use anyhow::{Context, Result};
 
 /// The nodes of the examples, with the last byte of their addresses.
@@ -38,6 +39,62 @@ pub fn open(scene: &Scene, plans: &[HostPlan], options: &AgentOptions) -> Result
     }
     scene.start_operator()?;
     Ok(before)
+}
+
+/// Adds a node that could carry a real server: an agent, and nginx.
+///
+/// # Errors
+/// When something does not come about in time.
+pub fn add_host(scene: &Scene, name: &str, last_byte: u8, options: &AgentOptions) -> Result<()> {
+    scene.lay(&[HostPlan::node(name, last_byte)])?;
+    scene.register(name)?;
+    scene.start_agent(name, options)?;
+    scene.keep(traffic::nginx(&*scene.host(name)?, &[80])?);
+    Ok(())
+}
+
+/// Waits until an agent has made its first pass, as a DaemonSet's readiness probe does.
+///
+/// # Errors
+/// When it does not.
+pub fn agent_ready(scene: &Scene, name: &str) -> Result<Duration> {
+    let host = scene.host(name)?;
+    let ask = Program::line("curl -sf --max-time 5 http://127.0.0.1:9479/readyz");
+    let ready = || Ok((host.attempt(ask.clone())?.status == 0).then_some(()));
+    Ok(clock::until("the agent is ready", LIMIT, ready)?.1)
+}
+
+/// The manifest of a real server of the web shop on the node of its name.
+#[must_use]
+pub fn real_server(name: &str) -> String {
+    format!(
+        "apiVersion: lvs-operator.io/v1alpha1\nkind: RealServer\n\
+         metadata: {{name: {name}, namespace: shop, labels: {{app: web}}}}\nspec: {{nodeName: {name}}}\n"
+    )
+}
+
+/// Changes the spec of an object of the shop, as `kubectl patch` does.
+///
+/// # Errors
+/// When it is refused.
+pub fn patch(scene: &Scene, object: &str, spec: &str) -> Result<()> {
+    let patch = format!("{{\"spec\":{spec}}}");
+    let line = ["-n", "shop", "patch", object, "--type=merge", "-p", &patch];
+    scene.control_plane().kubectl(&line, None).map(drop)
+}
+
+/// Waits until `ipvsadm -Sn` of a host pleases; says how long that took.
+///
+/// # Errors
+/// When it does not, with the table as it is.
+pub fn table(host: &Host, what: &str, pleases: impl Fn(&[String]) -> bool) -> Result<Duration> {
+    let mut last = Vec::new();
+    let found = clock::until(what, LIMIT, || {
+        last = oracle::ipvs(host)?;
+        Ok(pleases(&last).then_some(()))
+    });
+    let ((), took) = found.with_context(|| format!("the table is {last:#?}"))?;
+    Ok(took)
 }
 
 /// The manifests of an example of the chart, in the order of their files.

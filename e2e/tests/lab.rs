@@ -9,16 +9,24 @@ use e2e::settings;
 use e2e::shop;
 use libtest_mimic::{Arguments, Failed, Trial};
 
+#[path = "lab/changes.rs"]
+mod changes;
 #[path = "lab/codec.rs"]
 mod codec;
 #[path = "lab/confined.rs"]
 mod confined;
+#[path = "lab/drift.rs"]
+mod drift;
 #[path = "lab/itself.rs"]
 mod itself;
+#[path = "lab/reboot.rs"]
+mod reboot;
 #[path = "lab/refused.rs"]
 mod refused;
 #[path = "lab/security.rs"]
 mod security;
+#[path = "lab/survival.rs"]
+mod survival;
 #[path = "lab/traffic.rs"]
 mod traffic;
 
@@ -31,6 +39,10 @@ fn all() -> Vec<(&'static str, Test)> {
         confined::TESTS,
         refused::TESTS,
         security::TESTS,
+        changes::TESTS,
+        drift::TESTS,
+        survival::TESTS,
+        reboot::TESTS,
     ]
     .concat()
 }
