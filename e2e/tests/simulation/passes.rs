@@ -144,7 +144,7 @@ impl World {
                 _ => {}
             }
         }
-        Ok(())
+        self.machines.get_mut(index).map_or(Ok(()), check_foreign)
     }
 
     /// Nobody puts a real server into a table whose host is not prepared at this moment. Excused:
@@ -209,7 +209,7 @@ impl World {
                 }
             }
         }
-        self.machines.iter_mut().try_for_each(check_foreign)
+        Ok(())
     }
 }
 
