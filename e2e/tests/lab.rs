@@ -17,6 +17,8 @@ mod codec;
 mod confined;
 #[path = "lab/drift.rs"]
 mod drift;
+#[path = "lab/faults.rs"]
+mod faults;
 #[path = "lab/itself.rs"]
 mod itself;
 #[path = "lab/reboot.rs"]
@@ -43,6 +45,7 @@ fn all() -> Vec<(&'static str, Test)> {
         drift::TESTS,
         survival::TESTS,
         reboot::TESTS,
+        faults::TESTS,
     ]
     .concat()
 }
