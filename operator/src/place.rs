@@ -91,8 +91,10 @@ fn subject_writes(view: &View<'_>, subject: &Key, want: &want::Want) -> Vec<Writ
         .collect();
     let wanted = nodes.into_iter().filter_map(|node| {
         let placement = view.placement(subject, node);
-        // One that is being deleted ends first, in order, and is created anew then.
-        let may_stay = placement.is_none_or(|placement| !placement.meta.deleting);
+        // One that is being deleted ends first, in order, and is created anew then. On a node that is gone nothing is
+        // wanted; what was there ends in order, too, because its agent may live and hear of it: a director at once, a
+        // host when nobody sends there any more.
+        let may_stay = placement.is_none_or(|placement| !placement.meta.deleting) && !view.is_gone(node);
         let director = director::next(
             view,
             subject,
@@ -141,7 +143,7 @@ fn write(
 ) -> Option<Write> {
     let is_empty = spec.director.is_none() && spec.real_server.is_none();
     let Some(existing) = existing else {
-        if is_empty || view.is_gone(&spec.node_name) {
+        if is_empty {
             return None;
         }
         let key = Key::new(&subject.namespace, placement_name(subject, &spec.node_name));
@@ -149,7 +151,7 @@ fn write(
         let meta = metadata(subject, &old, owner_uid(view, subject), group);
         return Some(Write::CreatePlacement(Box::new(placement(meta, spec))));
     };
-    if is_empty || view.is_gone(&existing.spec.node_name) {
+    if is_empty {
         return end(existing);
     }
     let old = &existing.meta;

@@ -508,13 +508,29 @@ fn a_placement_that_somebody_deletes_is_withdrawn_in_order_and_made_anew() {
 }
 
 #[test]
-fn the_placements_of_a_node_that_is_gone_end_at_once() {
+fn the_host_of_a_node_that_is_gone_ends_when_its_director_let_go() {
     let mut world = World::serving();
     world.remove_node("rs2");
     world.pass();
     world.pass();
-    assert!(world.placement("web", "rs2").is_none());
     assert!(!world.placements().contains("to rs2"));
+    assert!(
+        world.placement("web", "rs2").is_some(),
+        "an agent that lives there would take the VIP back too early"
+    );
+    world.settle();
+    assert!(world.placement("web", "rs2").is_none());
+}
+
+#[test]
+fn the_director_of_a_node_that_is_gone_ends_at_once() {
+    let mut world = World::serving();
+    world.remove_node("dir1");
+    world.pass();
+    world.pass();
+    assert!(world.placement("web", "dir1").is_none());
+    world.settle();
+    assert_eq!(world.placements().trim(), "", "nobody sends to the hosts");
 }
 
 #[test]
