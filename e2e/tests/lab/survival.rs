@@ -115,7 +115,7 @@ fn two_at_once(scene: &Scene) -> Result<()> {
 
 fn killed_in_a_burst(scene: &Scene) -> Result<()> {
     // Any moment will do; which one it was is said, so that it can be played again.
-    let moments = (1..6_u64).map(|round| (clock::unix_seconds() * round * 7919) % 250);
+    let moments = (1..6_u64).map(|round| (clock::unix_seconds() * round * 7919) % 80);
     let moments: Vec<u64> = moments.collect();
     for (round, moment) in (1_u64..).zip(&moments) {
         for (name, weight) in [("rs1", round), ("rs2", round + 1), ("rs3", round + 2)] {
@@ -177,8 +177,8 @@ fn away(scene: &Scene) -> Result<()> {
     scene.step(&format!("answers: {answers}"));
     answers.expect_all()?;
     ensure!(
-        [10, 12, 2] == [answers.of("rs1"), answers.of("rs2"), answers.of("rs3")],
-        "{answers}"
+        ["rs1", "rs2", "rs3"].map(|name| answers.of(name)) == [8; 3],
+        "not in turn: {answers}"
     );
     Ok(())
 }
