@@ -17,7 +17,7 @@ use kube::{Client, ResourceExt};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::view::{Placed, PlacementKey, Source, View};
+use crate::view::{NotUnderstood, Placed, PlacementKey, Source, View};
 
 /// Seconds after which the API server ends a watch: a connection that died silently is noticed by then.
 const WATCH_SECONDS: u32 = 90;
@@ -155,12 +155,13 @@ fn placed(former: Option<&Placed>, object: &DynamicObject) -> Placed {
             not_understood: None,
         },
         Err(words) => {
+            let not_understood = Some(NotUnderstood { generation, words });
             let (generation, spec) = former.map_or_else(|| (0, nothing()), |good| (good.generation, good.spec.clone()));
             Placed {
                 uid,
                 generation,
                 spec,
-                not_understood: Some(words),
+                not_understood,
             }
         }
     }

@@ -16,7 +16,7 @@ use crate::kernel::KernelError;
 use crate::observed::{Ipvs, Observed};
 use crate::plan::{Change, Plan, vip_of};
 use crate::state::{AddressKey, KNOBS, KernelState, LOOPBACK, Sysctl};
-use crate::view::{Placed, PlacementKey, View};
+use crate::view::{NotUnderstood, Placed, PlacementKey, View};
 
 /// What the report is made of.
 #[derive(Clone, Copy, Debug)]
@@ -72,6 +72,11 @@ impl<'a> Evidence<'a> {
         let real_server = real_server.map(|part| self.host(part, former_host));
         let verdict = self.programmed(key, placed);
         let summary = summary(director.as_ref(), real_server.as_ref());
+        // What was not understood is said of the spec that it is in; what was done, of the last good one.
+        let seen = placed
+            .not_understood
+            .as_ref()
+            .map_or(placed.generation, |later| later.generation);
         PlacementStatus {
             observed_generation: (!blind).then_some(placed.generation),
             boot_id: Some(self.boot_id.to_owned()),
@@ -81,14 +86,14 @@ impl<'a> Evidence<'a> {
             conditions: conditions::settle(
                 former.map(|former| former.conditions.as_slice()).unwrap_or_default(),
                 [(PROGRAMMED, verdict)],
-                Some(placed.generation),
+                Some(seen),
                 now,
             ),
         }
     }
 
     fn programmed(self, key: &PlacementKey, placed: &Placed) -> Verdict {
-        if let Some(words) = &placed.not_understood {
+        if let Some(NotUnderstood { generation: _, words }) = &placed.not_understood {
             return Verdict::no(
                 reason::UNKNOWN_FIELD,
                 format!(

@@ -51,9 +51,18 @@ pub struct Placed {
     pub generation: i64,
     /// The last spec that was understood whole.
     pub spec: PlacementSpec,
-    /// Why a later spec was not taken: its words, from the decoder.
+    /// Why a later spec was not taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub not_understood: Option<String>,
+    pub not_understood: Option<NotUnderstood>,
+}
+
+/// A spec that holds something that this agent does not know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotUnderstood {
+    /// Its generation.
+    pub generation: i64,
+    /// What it is, in the decoder's words.
+    pub words: String,
 }
 
 impl Default for View {

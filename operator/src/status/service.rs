@@ -183,10 +183,20 @@ impl Looked<'_> {
         Verdict::yes(reason::OK, format!("read back on {}", some_of(&nodes)))
     }
 
+    /// What an agent says of a spec that it does not know, and therefore never settles.
+    fn not_understood(&self, placement: &StoredPlacement) -> Option<Verdict> {
+        let said = crds::conditions::find(&placement.status.conditions, PROGRAMMED)?;
+        let is_latest = said.observed_generation == Some(placement.meta.generation) && self.view.counts(placement);
+        (is_latest && said.reason == reason::UNKNOWN_FIELD).then(|| programmed(placement))
+    }
+
     fn director_programmed(&self, placement: &StoredPlacement) -> Verdict {
         let node = &placement.spec.node_name;
         if !self.view.is_fresh(node) {
             return agent_lost(node);
+        }
+        if let Some(refused) = self.not_understood(placement) {
+            return refused;
         }
         if self.placed.touched.contains(&placement.meta.key) || !self.view.is_settled(placement) {
             return Verdict::no(

@@ -382,3 +382,32 @@ fn only_the_first_services_of_a_real_server_are_listed() {
     assert_eq!(status.virtual_services.len(), 64);
     assert_eq!(status.summary.unwrap().virtual_services, "s0,s1,s10+67");
 }
+
+#[test]
+fn a_spec_that_an_agent_does_not_know_is_said_although_it_never_settles() {
+    let mut world = World::new();
+    world.apply(WEB);
+    world.apply(RS1);
+    world.settle();
+    let placements = &mut world.objects.placements;
+    let director = placements
+        .iter_mut()
+        .find(|placement| placement.spec.director.is_some())
+        .unwrap();
+    director.metadata.generation = director.metadata.generation.map(|generation| generation + 1);
+    let said = director
+        .status
+        .as_mut()
+        .unwrap()
+        .conditions
+        .iter_mut()
+        .find(|said| said.type_ == "Programmed")
+        .unwrap();
+    said.status = "False".to_owned();
+    said.reason = "UnknownField".to_owned();
+    said.message = "unknown field spec.director.novel".to_owned();
+    said.observed_generation = director.metadata.generation;
+    world.pass();
+    let words = "False UnknownField: dir1: unknown field spec.director.novel";
+    assert_eq!(world.said("web", "Programmed"), words);
+}

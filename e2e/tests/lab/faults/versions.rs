@@ -101,11 +101,17 @@ fn unknown_field(scene: &Scene) -> Result<()> {
         novel(json!(writes.to_string()))?;
         std::thread::sleep(Duration::from_secs(1));
         let stored = control_plane.get(&["-n", SHOP, &name])?;
-        let said = condition_of(&stored, unknown.0);
-        Ok(said.is_some_and(|said| said["reason"] == unknown.2).then_some(()))
+        let words = condition_of(&stored, unknown.0).map(|said| (said["reason"].clone(), said["message"].clone()));
+        Ok(words.filter(|(reason, _)| reason == unknown.2))
     };
-    clock::until("the new field is noticed", shop::LIMIT, noticed)?;
-    said(scene, &name, unknown, "unknown field spec.director.novel")?;
+    let ((_, words), took) = clock::until("the new field is noticed", shop::LIMIT, noticed)?;
+    scene.step(&format!("{name}: after {:.1} s: {words}", took.as_secs_f64()));
+    ensure!(
+        words
+            .as_str()
+            .is_some_and(|words| words.contains("unknown field spec.director.novel")),
+        "{words}"
+    );
     said(scene, "virtualservice/web", unknown, "Upgrade lvs-agent")?;
     let kept = entries(VIP, &["192.168.56.30", "192.168.56.40"]);
     patch(scene, "virtualservice/web", &json!({"spec": {"scheduler": "wrr"}}))?;
