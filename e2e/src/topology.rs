@@ -204,12 +204,13 @@ impl Drop for Topology {
     }
 }
 
-/// Ends what still runs there first: a namespace lives as long as a process is in it.
+/// Ends what still runs there first: a namespace lives as long as a process is in it. Its end of the management network's
+/// cable goes at once; the kernel takes it away some time after the namespace, and the name may be wanted before.
 fn remove(guest: &Guest, names: &[String]) -> Result<()> {
     let names = names.join(" ");
     let script = format!(
         "for n in {names}; do p=$(ip netns pids $n); [ -z \"$p\" ] || kill -KILL $p; done
-        for n in {names}; do ip netns delete $n; done"
+        for n in {names}; do ip link delete p-$n 2>&-; ip netns delete $n; done"
     );
     guest.run(&Program::shell(&script)).map(drop)
 }

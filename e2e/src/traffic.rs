@@ -228,7 +228,12 @@ impl RunningClient {
 pub fn udp_server(host: &Host, address: &str, port: u16) -> Result<GuestProcess> {
     let listen = format!("UDP4-RECVFROM:{port},bind={address},ip-freebind,fork");
     let answer = format!("SYSTEM:echo {}", host.name);
-    let process = host.start(Program::new(["socat", "-d", "-d", &listen, &answer]), "udp", false)?;
+    // A datagram ends at once; what the shell answers may take longer than socat's half second.
+    let process = host.start(
+        Program::new(["socat", "-d", "-d", "-t", "30", &listen, &answer]),
+        "udp",
+        false,
+    )?;
     process
         .wait_for("receiving on", READY)
         .or_else(|_| process.wait_for("socat", READY))?;
@@ -238,17 +243,18 @@ pub fn udp_server(host: &Host, address: &str, port: u16) -> Result<GuestProcess>
 /// Makes a number of UDP requests at once, each from a port of its own.
 ///
 /// # Errors
-/// When socat cannot run.
+/// When bash cannot run.
 pub fn udp_requests(client: &Host, address: &str, port: u16, number: u32) -> Result<Answers> {
-    // All at once: socat waits its two seconds also when the answer came, there may be a second.
+    // All at once, each with one read of one datagram: socat would wait for more to the end of its timeout.
     let script = format!(
         "for i in $(seq {number}); do
-            (r=$(echo request | socat -t 2 - UDP4:{address}:{port}) && [ -n \"$r\" ] \\
+            (exec 3<>/dev/udp/{address}/{port}; echo request >&3
+            r=$(timeout 15 dd bs=1500 count=1 status=none <&3) && [ -n \"$r\" ] \\
                 && echo \"= 200 $r 0 \" || echo '= 000  0 no answer') &
         done; wait"
     );
     let limit = Duration::from_secs(30 + 3 * u64::from(number));
-    let output = client.program(Program::shell(&script).timeout(limit))?;
+    let output = client.program(Program::new(["bash", "-c", &script]).timeout(limit))?;
     Ok(Answers::parse(&output.stdout, false))
 }
 
