@@ -19,16 +19,18 @@ mod schema;
 mod virtual_service;
 
 pub use director_group::{
-    AllowedNamespaces, DirectorGroup, DirectorGroupSpec, DirectorGroupStatus, Member, NamespacesFrom,
+    AllowedNamespaces, DirectorGroup, DirectorGroupSpec, DirectorGroupStatus, FullNat, Masquerade, Member,
+    NamespacesFrom, Timeouts, UndeclaredPorts,
 };
 pub use lvs::{
-    ForwardingMethod, HealthCheck, NoProbe, Port, Protocol, Role, Scheduler, Selector, SelectorOperator,
-    SelectorRequirement, VirtualAddress,
+    ForwardingMethod, HealthCheck, NoProbe, Persistence, PersistenceEngine, Port, Protocol, Role, Scheduler,
+    SchedulerFlag, Selector, SelectorOperator, SelectorRequirement, Tunnel, TunnelChecksum, TunnelType, VirtualAddress,
 };
 pub use placement::{
     AddressOwner, DestinationState, DirectorAddress, DirectorAddressReport, DirectorPart, DirectorReport, HostAddress,
-    HostAddressReport, HostPart, HostRealServer, HostReport, HostState, PlacedRealServer, PlacedService, Placement,
-    PlacementSpec, PlacementStatus, PlacementSummary, RealServerReport, Subject, SubjectKind,
+    HostPart, HostRealServer, HostRealServerReport, HostReport, MarkedPort, PlacedRealServer, PlacedService, Placement,
+    PlacementSpec, PlacementStatus, PlacementSummary, RealServerReport, RouterPart, RouterReport, Subject, SubjectKind,
+    Takes,
 };
 pub use real_server::{RealServer, RealServerOfService, RealServerSpec, RealServerStatus, RealServerSummary};
 pub use schema::{all, crd};

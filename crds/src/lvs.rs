@@ -14,10 +14,22 @@ pub enum Protocol {
     Tcp,
     #[allow(missing_docs)]
     Udp,
+    #[allow(missing_docs)]
+    Sctp,
+}
+
+impl Protocol {
+    /// As in `80/TCP`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+            Self::Sctp => "SCTP",
+        }
+    }
 }
 
 /// How IPVS chooses the real server of a new connection: `ipvsadm -s`, the kernel's own names.
-/// `sh` and `mh` are not here yet: without their fallback flags a server that leaves refuses its share of the clients.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs)]
@@ -30,10 +42,12 @@ pub enum Scheduler {
     Lblc,
     Lblcr,
     Dh,
+    Sh,
     Sed,
     Nq,
     Fo,
     Ovf,
+    Mh,
     Twos,
 }
 
@@ -48,10 +62,12 @@ impl Scheduler {
             Self::Lblc => "lblc",
             Self::Lblcr => "lblcr",
             Self::Dh => "dh",
+            Self::Sh => "sh",
             Self::Sed => "sed",
             Self::Nq => "nq",
             Self::Fo => "fo",
             Self::Ovf => "ovf",
+            Self::Mh => "mh",
             Self::Twos => "twos",
         }
     }
@@ -63,6 +79,129 @@ pub enum ForwardingMethod {
     /// Direct routing (`ipvsadm -g`): same link, the real server accepts the VIP itself and answers the client directly.
     #[default]
     DR,
+    /// Network address translation (`ipvsadm -m`): the destination is rewritten, and replies come back through the director.
+    NAT,
+    /// Tunnelling (`ipvsadm -i`): as DR, over any network in between; the real server decapsulates.
+    TUN,
+    /// NAT of source and destination: the real server needs no special gateway, and sees the director's address.
+    FullNAT,
+}
+
+impl ForwardingMethod {
+    /// Whether the real server's host accepts the VIP itself, and has to be prepared for it.
+    pub fn is_host_prepared(self) -> bool {
+        match self {
+            Self::DR | Self::TUN => true,
+            Self::NAT | Self::FullNAT => false,
+        }
+    }
+
+    /// Whether the real server's port may differ from the VIP's.
+    pub fn translates_ports(self) -> bool {
+        !self.is_host_prepared()
+    }
+}
+
+/// A flag of a scheduler: `ipvsadm -b`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum SchedulerFlag {
+    /// Choose another real server instead of refusing the client when its own is full, quiesced or draining.
+    ShFallback,
+    /// Hash the client's port as well as its address.
+    ShPort,
+    /// As `sh-fallback`, of mh.
+    MhFallback,
+    /// As `sh-port`, of mh.
+    MhPort,
+}
+
+/// How TUN packets are wrapped: `ipvsadm --tun-type`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("(has(self.port)) == (self.type == 'GUE')").message("port goes with, and only with, type GUE: set the UDP port on which real servers decapsulate, or remove it"),
+    validation = Rule::new("!has(self.checksum) || self.checksum == 'None' || self.type != 'IPIP'").message("IPIP has no checksum: remove it, or use GUE or GRE").field_path(".checksum"),
+    validation = Rule::new("!has(self.checksum) || self.checksum != 'RemoteChecksum' || self.type == 'GUE'").message("RemoteChecksum is of GUE only: use Checksum or None").field_path(".checksum"),
+)]
+pub struct Tunnel {
+    /// The encapsulation.
+    #[serde(rename = "type")]
+    pub type_: TunnelType,
+    /// UDP port of GUE on the real servers (`--tun-port`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: Option<i32>,
+    /// Checksum of the outer packet; None when absent (`--tun-nocsum`). With GRE both ends must agree.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checksum: Option<TunnelChecksum>,
+}
+
+/// Encapsulations that IPVS knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum TunnelType {
+    /// IP in IP: protocol 4, or 41 for IPv6.
+    #[default]
+    Ipip,
+    /// Generic UDP encapsulation.
+    Gue,
+    /// Generic routing encapsulation: protocol 47.
+    Gre,
+}
+
+/// Checksum of a tunnel's outer packets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub enum TunnelChecksum {
+    /// `--tun-nocsum`.
+    #[default]
+    None,
+    /// `--tun-csum`.
+    Checksum,
+    /// `--tun-remcsum`.
+    RemoteChecksum,
+}
+
+/// A client meets the same real server again: `ipvsadm -p`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Persistence {
+    /// For how long after its last connection ended.
+    #[serde(default = "default_persistence_seconds")]
+    #[schemars(range(min = 1, max = 2678400))]
+    pub timeout_seconds: i32,
+    /// IPv4 clients of one network of this prefix length count as one (`ipvsadm -M`).
+    #[serde(default = "default_ipv4_prefix_length", rename = "ipv4PrefixLength")]
+    #[schemars(range(min = 1, max = 32))]
+    pub ipv4_prefix_length: i32,
+    /// IPv6 clients of one network of this prefix length count as one.
+    #[serde(default = "default_ipv6_prefix_length", rename = "ipv6PrefixLength")]
+    #[schemars(range(min = 1, max = 128))]
+    pub ipv6_prefix_length: i32,
+    /// What tells clients apart besides their address: the Call-ID of SIP (`ipvsadm --pe sip`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub engine: Option<PersistenceEngine>,
+    /// One client meets one real server on all `ports`, by a firewall mark that lvs-operator sets.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub across_ports: bool,
+}
+
+fn default_persistence_seconds() -> i32 {
+    360
+}
+fn default_ipv4_prefix_length() -> i32 {
+    32
+}
+fn default_ipv6_prefix_length() -> i32 {
+    128
+}
+
+/// Persistence engines of the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum PersistenceEngine {
+    /// The Call-ID of SIP over UDP (`ip_vs_pe_sip`).
+    Sip,
 }
 
 /// An address that clients connect to.
@@ -90,9 +229,13 @@ pub struct Port {
     /// TCP when absent. (No schema default: defaults inside list items show as drift for ever in GitOps tools.)
     #[serde(skip_serializing_if = "Option::is_none")]
     pub protocol: Option<Protocol>,
-    /// The port of the VIP, and with DR of the real servers too.
-    #[schemars(range(min = 1, max = 65535))]
+    /// The port of the VIP; 0 = every port of the protocol that no other service of the VIP takes.
+    #[schemars(range(min = 0, max = 65535))]
     pub port: i32,
+    /// The port of the real servers; `port` when absent. Only NAT and FullNAT can translate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub target_port: Option<i32>,
 }
 
 /// One health check of a list; all must pass.

@@ -10,7 +10,8 @@
 //!   that lists the real server; a real server is listed unprepared first, and its VIP enters `prepared` only when the
 //!   writer sees it listed and its host not leaving.
 
-use crate::lvs::{ForwardingMethod, Protocol, Role, Scheduler};
+use crate::director_group::{Masquerade, Timeouts, UndeclaredPorts};
+use crate::lvs::{ForwardingMethod, Persistence, Protocol, Role, Scheduler, SchedulerFlag, Tunnel};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -47,6 +48,9 @@ pub struct PlacementSpec {
     /// The node's part as the host of real servers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub real_server: Option<HostPart>,
+    /// The node's part as a member of a DirectorGroup: what all services of the group share.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub virtual_router: Option<RouterPart>,
 }
 
 /// The object that a Placement exists for.
@@ -65,6 +69,7 @@ pub struct Subject {
 #[allow(missing_docs)]
 pub enum SubjectKind {
     VirtualService,
+    DirectorGroup,
 }
 
 impl SubjectKind {
@@ -72,6 +77,7 @@ impl SubjectKind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::VirtualService => "VirtualService",
+            Self::DirectorGroup => "DirectorGroup",
         }
     }
 }
@@ -92,6 +98,14 @@ pub struct DirectorPart {
     #[schemars(length(max = 512))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub real_servers: Vec<PlacedRealServer>,
+    /// What becomes of packets to the VIPs that no service takes.
+    #[serde(default)]
+    pub undeclared_ports: UndeclaredPorts,
+    /// Addresses that FullNAT speaks to real servers from, held with the VIPs; empty = the outgoing interface's own.
+    #[serde(default, rename = "fullNATSourceAddresses", skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(max = 45)))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub full_nat_source_addresses: Vec<String>,
 }
 
 /// A VIP on a director.
@@ -121,17 +135,85 @@ pub enum AddressOwner {
     Node,
 }
 
-/// One service: `ipvsadm -A` on every VIP.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// One service: `ipvsadm -A` on every VIP; one of a firewall mark once for each family of the VIPs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.firewallMark) ? !has(self.port) && !has(self.protocol) && !has(self.targetPort) : has(self.port) && has(self.protocol)")
+        .message("either firewallMark, or protocol and port"),
+)]
 pub struct PlacedService {
+    /// The transport protocol of `port`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<Protocol>,
+    /// The port; 0 = every port of the protocol.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 65535))]
+    pub port: Option<i32>,
+    /// The port of the real servers; `port` when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub target_port: Option<i32>,
+    /// The mark of the packets that the service takes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 4294967295_i64))]
+    pub firewall_mark: Option<i64>,
+    /// The ports of every VIP whose packets get `firewallMark` from us (acrossPorts); empty = somebody else marks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub marked_ports: Vec<MarkedPort>,
+    /// The scheduler.
+    pub scheduler: Scheduler,
+    /// Its flags.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 2))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub scheduler_flags: Vec<SchedulerFlag>,
+    /// Persistence; absent = none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub persistence: Option<Persistence>,
+    /// Whether every packet is scheduled by itself.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub one_packet: bool,
+}
+
+/// A port that a firewall mark is set on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MarkedPort {
     /// The transport protocol.
     pub protocol: Protocol,
     /// The port.
     #[schemars(range(min = 1, max = 65535))]
     pub port: i32,
-    /// The scheduler.
-    pub scheduler: Scheduler,
+}
+
+/// Which packets a service takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Takes {
+    /// Those to this port of its VIPs.
+    Port {
+        /// The transport protocol.
+        protocol: Protocol,
+        /// The port; 0 = every one that no other service of the VIP takes.
+        port: i32,
+    },
+    /// Those with this firewall mark.
+    Mark(i64),
+}
+
+impl PlacedService {
+    /// Which packets it takes.
+    pub fn takes(&self) -> Takes {
+        match self.firewall_mark {
+            Some(mark) => Takes::Mark(mark),
+            None => Takes::Port {
+                protocol: self.protocol.unwrap_or_default(),
+                port: self.port.unwrap_or_default(),
+            },
+        }
+    }
 }
 
 /// One real server: `ipvsadm -a` in every service, on the VIPs for which it is prepared.
@@ -152,21 +234,34 @@ pub struct PlacedRealServer {
     /// Its weight.
     #[schemars(range(min = 0, max = 65535))]
     pub weight: i32,
+    /// Its port; the service's target port when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: Option<i32>,
     /// How packets reach it.
     pub forwarding_method: ForwardingMethod,
+    /// How TUN wraps them; IPIP when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tunnel: Option<Tunnel>,
+    /// Connections at which it gets no new ones; 0 = no limit.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    #[schemars(range(min = 0, max = 2147483647))]
+    pub upper_threshold: i32,
+    /// Connections below which it gets new ones again.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    #[schemars(range(min = 0, max = 2147483647))]
+    pub lower_threshold: i32,
     /// The VIPs for which its host is proven ready, or needs no preparation. Under all others it is not in the table.
     #[schemars(length(max = 32), inner(length(max = 45)))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub prepared: Vec<String>,
 }
 
-/// Host of real servers: which VIPs it must accept silently, and how.
+/// Host of real servers: which VIPs it must accept silently, and how packets arrive.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HostPart {
-    /// How packets arrive.
-    pub forwarding_method: ForwardingMethod,
-    /// The VIPs.
+    /// The VIPs: on `lo` for real servers by DR, on the tunnel device for those by TUN.
     #[schemars(length(max = 32))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub addresses: Vec<HostAddress>,
@@ -175,6 +270,12 @@ pub struct HostPart {
     #[schemars(length(max = 512))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub real_servers: Vec<HostRealServer>,
+    /// The directors' own addresses: nobody else's tunnel packets are unwrapped, and replies of NAT real servers must be
+    /// routed to one of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256), inner(length(max = 45)))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub directors: Vec<String>,
 }
 
 /// A VIP that a host accepts.
@@ -193,7 +294,7 @@ pub struct HostAddress {
 }
 
 /// A real server on a host.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HostRealServer {
     /// The RealServer's name.
@@ -202,6 +303,28 @@ pub struct HostRealServer {
     /// Its addresses.
     #[schemars(length(min = 1, max = 2), inner(length(max = 45)))]
     pub addresses: Vec<String>,
+    /// How packets reach it.
+    pub forwarding_method: ForwardingMethod,
+    /// How TUN wraps them; IPIP when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tunnel: Option<Tunnel>,
+}
+
+/// Membership of a DirectorGroup: what its services share on this node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RouterPart {
+    /// Source NAT for networks of real servers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub masquerade: Vec<Masquerade>,
+    /// Idle timeouts of connections; absent = as the kernel has them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeouts: Option<Timeouts>,
+    /// Take it back. The part stays until the status no longer holds it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub withdraw: bool,
 }
 
 /// What the node's kernel was read to hold. Written by the agent of `spec.nodeName`, on change only.
@@ -221,10 +344,13 @@ pub struct PlacementStatus {
     /// The host part as read back.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub real_server: Option<HostReport>,
+    /// The membership as read back; absent when nothing of it is left.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub virtual_router: Option<RouterReport>,
     /// The print columns, as text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub summary: Option<PlacementSummary>,
-    /// Programmed: True only after a read-back that found no difference.
+    /// Programmed: True only after a read-back that found no difference. BlockedByFirewall: present only while it is True.
     #[serde(default)]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
@@ -287,30 +413,43 @@ pub enum DestinationState {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HostReport {
-    /// VIPs of the spec, and those that are still there without being in the spec. A withdrawn one that is gone is not listed.
-    #[schemars(length(max = 64))]
+    /// VIPs of the spec that the host holds, and those that are still there without being in the spec. A withdrawn one
+    /// that is gone is not listed.
+    #[schemars(length(max = 64), inner(length(max = 45)))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
-    pub addresses: Vec<HostAddressReport>,
+    pub addresses: Vec<String>,
+    /// How far the host is for each of its real servers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 512))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub real_servers: Vec<HostRealServerReport>,
 }
 
-/// A VIP on a host.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// How far a host is for one of its real servers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct HostAddressReport {
-    /// The VIP.
-    #[schemars(length(max = 45))]
-    pub address: String,
-    /// How far the host is.
-    pub state: HostState,
+pub struct HostRealServerReport {
+    /// The RealServer's name.
+    #[schemars(length(max = 63))]
+    pub name: String,
+    /// The VIPs for which everything that its forwarding method needs was read back in this boot.
+    #[schemars(length(max = 32), inner(length(max = 45)))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub prepared: Vec<String>,
+    /// What is missing, for people; absent when nothing is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub message: Option<String>,
 }
 
-/// Whether a host takes packets to a VIP, and keeps silent about it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum HostState {
-    /// VIP and ARP sysctls were read back.
-    Prepared,
-    /// Not both, or not read back in this boot.
-    Unprepared,
+/// What a node's kernel holds of its membership in a DirectorGroup.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RouterReport {
+    /// The node's own addresses, VIPs excepted: what it wraps tunnel packets with, and what routes may lead to.
+    #[schemars(length(max = 128), inner(length(max = 45)))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub addresses: Vec<String>,
 }
 
 /// Lists joined to text, because JSON paths of print columns cannot.
@@ -321,4 +460,9 @@ pub struct PlacementSummary {
     pub parts: String,
     /// "serving/all" of a director.
     pub destinations: String,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(value: &i32) -> bool {
+    *value == 0
 }

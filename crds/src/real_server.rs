@@ -1,5 +1,6 @@
 //! RealServer: one `ipvsadm -a` in every VirtualService that selects it.
 
+use crate::lvs::{ForwardingMethod, Tunnel};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -22,7 +23,12 @@ use serde::{Deserialize, Serialize};
     validation = Rule::new("self.metadata.name.size() <= 63").message("metadata.name: at most 63 characters"),
 )]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("has(self.addresses) || has(self.nodeName)").message("set addresses, nodeName or both"))]
+#[x_kube(
+    validation = Rule::new("has(self.addresses) || has(self.nodeName)").message("set addresses, nodeName or both"),
+    validation = Rule::new("!has(self.lowerThreshold) || self.lowerThreshold == 0 || (has(self.upperThreshold) && self.lowerThreshold <= self.upperThreshold)").message("lowerThreshold must not exceed upperThreshold: the real server takes connections again below it").field_path(".lowerThreshold"),
+    validation = Rule::new("!has(self.tunnel) || !has(self.forwardingMethod) || self.forwardingMethod == 'TUN'").message("tunnel goes with forwardingMethod TUN: remove one of them").field_path(".tunnel"),
+    validation = Rule::new("!has(self.port) || !has(self.forwardingMethod) || self.forwardingMethod in ['NAT', 'FullNAT']").message("DR and TUN cannot translate ports: remove port, or use NAT or FullNAT").field_path(".port"),
+)]
 pub struct RealServerSpec {
     /// The addresses that packets are sent to, one a family at most; absent = the InternalIPs of `nodeName`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -33,7 +39,7 @@ pub struct RealServerSpec {
         validation = Rule::new("!self.all(a, isIP(a)) || (self.filter(a, ip(a).family() == 4).size() <= 1 && self.filter(a, ip(a).family() == 6).size() <= 1)").message("one address of each family at most: make another RealServer for the other address"),
     )]
     pub addresses: Option<Vec<String>>,
-    /// The node whose agent prepares the host for DR. Absent = a machine without an agent, prepared by other means.
+    /// The node whose agent prepares the host for DR and TUN, and looks after the return route of NAT. Absent = a machine without an agent, prepared by other means.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub node_name: Option<String>,
@@ -41,6 +47,30 @@ pub struct RealServerSpec {
     #[serde(default = "default_weight")]
     #[schemars(range(min = 0, max = 65535))]
     pub weight: i32,
+    /// Its port, instead of the service's `targetPort`; for services with one port, NAT or FullNAT.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: Option<i32>,
+    /// How packets reach it, instead of the VirtualService's method.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forwarding_method: Option<ForwardingMethod>,
+    /// How TUN wraps packets to it, instead of the VirtualService's way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tunnel: Option<Tunnel>,
+    /// At so many connections it gets no new ones (`ipvsadm -x`); 0 = no limit. The kernel counts those that are closing,
+    /// too, for about two minutes.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    #[schemars(range(min = 0, max = 2147483647))]
+    pub upper_threshold: i32,
+    /// Full, it gets new ones again when it has less than so many (`ipvsadm -y`); 0 = three quarters of `upperThreshold`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    #[schemars(range(min = 0, max = 2147483647))]
+    pub lower_threshold: i32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(value: &i32) -> bool {
+    *value == 0
 }
 
 fn default_weight() -> i32 {

@@ -1,6 +1,8 @@
 //! VirtualService: one `ipvsadm -A` for each address and port, with the real servers that a selector finds.
 
-use crate::lvs::{ForwardingMethod, HealthCheck, Port, Role, Scheduler, Selector, VirtualAddress};
+use crate::lvs::{
+    ForwardingMethod, HealthCheck, Persistence, Port, Role, Scheduler, SchedulerFlag, Selector, Tunnel, VirtualAddress,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -26,8 +28,26 @@ use serde::{Deserialize, Serialize};
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("has(self.healthChecks) || self.ports.all(p, !has(p.protocol) || p.protocol == 'TCP')")
-        .message("write healthChecks out (healthChecks: [{none: {}}]): the default only fits services whose ports are all TCP"),
+    validation = Rule::new("has(self.ports) != has(self.firewallMark)")
+        .message("set exactly one of ports and firewallMark"),
+    validation = Rule::new("has(self.healthChecks) || (has(self.ports) && self.ports.all(p, p.port != 0 && (!has(p.protocol) || p.protocol == 'TCP')))")
+        .message("write healthChecks out (healthChecks: [{none: {}}]): the default only fits services whose ports are all TCP, and not 0"),
+    validation = Rule::new("!has(self.schedulerFlags) || self.schedulerFlags.all(f, f.startsWith(self.scheduler + '-'))")
+        .message("schedulerFlags must be of the scheduler: sh-fallback and sh-port go with sh, mh-fallback and mh-port with mh").field_path(".schedulerFlags"),
+    validation = Rule::new("!has(self.ports) || self.forwardingMethod in ['NAT', 'FullNAT'] || self.ports.all(p, !has(p.targetPort) || p.targetPort == p.port)")
+        .message("DR and TUN cannot translate ports: remove targetPort, or use NAT or FullNAT").field_path(".ports"),
+    validation = Rule::new("!has(self.ports) || has(self.persistence) || self.ports.all(p, p.port != 0)")
+        .message("port 0 (every port) needs persistence: add it, or name the ports").field_path(".ports"),
+    validation = Rule::new("!has(self.onePacket) || !self.onePacket || (has(self.ports) && self.ports.all(p, has(p.protocol) && p.protocol == 'UDP'))")
+        .message("onePacket is for UDP: every port must be of protocol UDP").field_path(".onePacket"),
+    validation = Rule::new("!has(self.onePacket) || !self.onePacket || self.forwardingMethod in ['DR', 'TUN']")
+        .message("onePacket goes with DR or TUN: with NAT and FullNAT a reply could not be matched, and would leave with the real server's address").field_path(".onePacket"),
+    validation = Rule::new("!has(self.tunnel) || self.forwardingMethod == 'TUN'")
+        .message("tunnel goes with forwardingMethod TUN: remove one of them").field_path(".tunnel"),
+    validation = Rule::new("!has(self.persistence) || !has(self.persistence.engine) || (has(self.ports) && self.ports.all(p, has(p.protocol) && p.protocol == 'UDP'))")
+        .message("engine sip is for UDP: every port must be of protocol UDP").field_path(".persistence.engine"),
+    validation = Rule::new("!has(self.persistence) || !has(self.persistence.acrossPorts) || !self.persistence.acrossPorts || (has(self.ports) && self.ports.all(p, p.port != 0 && (!has(p.targetPort) || p.targetPort == p.port)))")
+        .message("acrossPorts keeps ports as they are: name every port, without targetPort").field_path(".persistence.acrossPorts"),
 )]
 pub struct VirtualServiceSpec {
     /// The DirectorGroup whose nodes carry the VIPs.
@@ -42,6 +62,7 @@ pub struct VirtualServiceSpec {
     )]
     pub addresses: Vec<VirtualAddress>,
     /// The ports, each on every VIP.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64))]
     #[x_kube(
         merge_strategy = ListMerge::Atomic,
@@ -49,14 +70,36 @@ pub struct VirtualServiceSpec {
             .message("ports must be unique by protocol and port: remove the repeated one"),
         validation = Rule::new("self.all(p, !has(p.name) || self.exists_one(q, has(q.name) && q.name == p.name))")
             .message("port names must be unique: rename one"),
+        validation = Rule::new("self.all(p, p.port != 0 || !has(p.targetPort))")
+            .message("port 0 (every port) keeps ports as they are: remove targetPort"),
     )]
-    pub ports: Vec<Port>,
+    pub ports: Option<Vec<Port>>,
+    /// An IPVS service by firewall mark, which something else sets on the packets (`ipvsadm -f`); compared whole. The
+    /// addresses say which VIPs are held; there is one service for each of their families, and ports are kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 4294967295_i64))]
+    pub firewall_mark: Option<i64>,
     /// How the real server of a new connection is chosen; `wlc` when absent, as ipvsadm.
     #[serde(default)]
     pub scheduler: Scheduler,
-    /// How packets reach the real servers.
+    /// Flags of the scheduler. Absent = [sh-fallback] with sh and [mh-fallback] with mh: without it a real server that
+    /// leaves, is full or quiesced refuses its share of the clients. [] = none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub scheduler_flags: Option<Vec<SchedulerFlag>>,
+    /// How packets reach the real servers; a RealServer may say otherwise for itself.
     #[serde(default)]
     pub forwarding_method: ForwardingMethod,
+    /// How TUN wraps packets; IPIP when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tunnel: Option<Tunnel>,
+    /// A client meets the same real server again; absent = each connection is scheduled by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub persistence: Option<Persistence>,
+    /// Every UDP packet is scheduled by itself (`ipvsadm -o`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub one_packet: bool,
     /// Which RealServers of this namespace serve.
     pub real_server_selector: Selector,
     /// Checks that every real server must pass. This version has `none` only, and probes nothing.
@@ -114,7 +157,7 @@ pub struct AddressStatus {
 }
 
 /// One director of the service.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Director {
     /// The director's node.
@@ -122,6 +165,11 @@ pub struct Director {
     pub node_name: String,
     /// What it does for the VIPs now.
     pub role: Role,
+    /// What stands in its way, as its agent says: BlockedByFirewall. Present only while it is True.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
 }
 
 /// Counts of real servers.
