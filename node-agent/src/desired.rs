@@ -6,11 +6,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use crds::{AddressOwner, DirectorAddress, DirectorPart, HostAddress, PlacedRealServer, PlacedService};
-use ipvs::{DestinationConfig, DestinationKey, Family, ForwardingMethod, Protocol, Service, ServiceConfig, ServiceKey};
+use crds::DirectorAddress;
+use ipvs::ServiceKey;
 
-use crate::state::{AddressConfig, AddressKey, AddressScope, Facts, KNOBS, KernelState, LOOPBACK, Sysctl};
+use crate::state::{AddressConfig, AddressScope, Facts, KernelState};
 use crate::view::{PlacementKey, View};
+
+mod director;
+mod host;
+mod preparation;
+mod services;
+
+pub use services::keys;
 
 /// The desired state, and what of the Placements cannot be part of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,6 +67,9 @@ pub enum Problem {
         /// The service.
         key: ServiceKey,
     },
+    /// Two groups that meet on this node ask for different timeouts; the first by name has its way.
+    #[error("another DirectorGroup on this node has other timeouts: make them equal")]
+    TimeoutsDisagree,
     /// The operator wrote what no schema of ours allows.
     #[error("the Placement holds {value:?}, which is no {kind}")]
     BadValue {
@@ -76,16 +86,23 @@ pub enum Problem {
 /// Same input, same output; it never fails and never waits.
 pub fn desired(view: &View, facts: &Facts) -> Desired {
     let mut desired = Desired::default();
+    let hosted = host::vips(view);
     for (key, placed) in &view.placements {
         if let Some(part) = &placed.spec.director {
-            let problems = director(&mut desired.state, part, facts);
+            let problems = director::add(&mut desired.state, part, facts, &hosted);
+            desired.note(key, problems);
+        }
+        if let Some(part) = &placed.spec.virtual_router
+            && !part.withdraw
+        {
+            let problems = preparation::of_group(&mut desired.state, part, facts);
             desired.note(key, problems);
         }
     }
     let held: BTreeSet<IpAddr> = desired.state.addresses.keys().map(|key| key.address).collect();
     for (key, placed) in &view.placements {
         if let Some(part) = &placed.spec.real_server {
-            let problems = host(&mut desired.state, &part.addresses, facts, &held);
+            let problems = host::add(&mut desired.state, part, facts, &held);
             desired.note(key, problems);
         }
     }
@@ -98,121 +115,6 @@ impl Desired {
             self.problems.entry(key.clone()).or_default().extend(problems);
         }
     }
-}
-
-fn director(state: &mut KernelState, part: &DirectorPart, facts: &Facts) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    for entry in part.addresses.iter().filter(|entry| !entry.withdraw) {
-        let added = address(&entry.address).and_then(|vip| {
-            not_of_host(vip, facts)?;
-            services(state, part, vip, &mut problems);
-            director_address(state, entry, vip, facts)
-        });
-        problems.extend(added.err());
-    }
-    problems
-}
-
-/// The services of a part on one VIP. They are programmed also where the VIP is only reserved: becoming the holder is then
-/// the VIP alone.
-fn services(state: &mut KernelState, part: &DirectorPart, vip: IpAddr, problems: &mut Vec<Problem>) {
-    for placed in &part.services {
-        let Ok(port) = u16::try_from(placed.port) else {
-            problems.push(Problem::BadValue {
-                kind: "port",
-                value: placed.port.to_string(),
-            });
-            continue;
-        };
-        let key = service_key(placed, vip, port);
-        if state.ipvs.services.contains_key(&key) {
-            problems.push(Problem::ServiceTaken { key });
-            continue;
-        }
-        let mut destinations = BTreeMap::new();
-        for server in &part.real_servers {
-            match destinations_of(server, vip, port) {
-                Ok(entries) => destinations.extend(entries),
-                Err(problem) => problems.push(problem),
-            }
-        }
-        state.ipvs.services.insert(
-            key,
-            Service {
-                config: service_config(placed, vip),
-                destinations,
-            },
-        );
-    }
-}
-
-/// The service of a placed port on a VIP.
-pub fn service_key(placed: &PlacedService, vip: IpAddr, port: u16) -> ServiceKey {
-    let protocol = match placed.protocol {
-        crds::Protocol::Tcp => Protocol::Tcp,
-        crds::Protocol::Udp => Protocol::Udp,
-    };
-    ServiceKey::address(protocol, vip, port)
-}
-
-fn service_config(placed: &PlacedService, vip: IpAddr) -> ServiceConfig {
-    ServiceConfig::new(placed.scheduler.as_str(), Family::of(vip))
-}
-
-fn destinations_of(
-    server: &PlacedRealServer,
-    vip: IpAddr,
-    port: u16,
-) -> Result<Vec<(DestinationKey, DestinationConfig)>, Problem> {
-    let mut entries = Vec::new();
-    if !prepared_for(server, vip) {
-        return Ok(entries);
-    }
-    let weight = u32::try_from(server.weight).map_err(|_| Problem::BadValue {
-        kind: "weight",
-        value: server.weight.to_string(),
-    })?;
-    let method = match server.forwarding_method {
-        crds::ForwardingMethod::DR => ForwardingMethod::DirectRouting,
-    };
-    for text in &server.addresses {
-        let address = address(text)?;
-        if address.is_ipv4() == vip.is_ipv4() {
-            entries.push((
-                DestinationKey::new(address, port),
-                DestinationConfig::new(method, weight),
-            ));
-        }
-    }
-    Ok(entries)
-}
-
-fn prepared_for(server: &PlacedRealServer, vip: IpAddr) -> bool {
-    server.prepared.iter().any(|text| text.parse() == Ok(vip))
-}
-
-fn director_address(
-    state: &mut KernelState,
-    entry: &DirectorAddress,
-    vip: IpAddr,
-    facts: &Facts,
-) -> Result<(), Problem> {
-    match entry.address_owner {
-        AddressOwner::Reserved => return Ok(()),
-        AddressOwner::Node => {}
-    }
-    if facts.answered.contains(&vip) {
-        return Err(Problem::Answered { address: vip });
-    }
-    let interface = carrier(entry, vip, facts)?;
-    state.addresses.insert(
-        AddressKey {
-            interface,
-            address: vip,
-        },
-        single_address(vip, AddressScope::Global),
-    );
-    Ok(())
 }
 
 /// The interface that should carry a VIP on a director.
@@ -230,47 +132,6 @@ pub fn carrier(entry: &DirectorAddress, vip: IpAddr, facts: &Facts) -> Result<St
             .interface_to(vip)
             .map(str::to_owned)
             .ok_or(Problem::NoRoute { address: vip }),
-    }
-}
-
-/// A host's VIPs on `lo`, unless this node answers for them itself; and the interfaces that must be silent about them.
-fn host(state: &mut KernelState, addresses: &[HostAddress], facts: &Facts, held: &BTreeSet<IpAddr>) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    for entry in addresses.iter().filter(|entry| !entry.withdraw) {
-        let vip = match address(&entry.address).and_then(|vip| not_of_host(vip, facts).map(|()| vip)) {
-            Ok(vip) => vip,
-            Err(problem) => {
-                problems.push(problem);
-                continue;
-            }
-        };
-        if vip.is_ipv4() {
-            silence(state, facts);
-        }
-        if !held.contains(&vip) {
-            let key = AddressKey {
-                interface: LOOPBACK.to_owned(),
-                address: vip,
-            };
-            state.addresses.insert(key, single_address(vip, AddressScope::Host));
-        }
-    }
-    problems
-}
-
-fn silence(state: &mut KernelState, facts: &Facts) {
-    for (name, interface) in &facts.interfaces {
-        if interface.can_receive_arp() {
-            for knob in KNOBS {
-                state.sysctls.insert(
-                    Sysctl {
-                        interface: name.clone(),
-                        knob,
-                    },
-                    knob.silent(),
-                );
-            }
-        }
     }
 }
 

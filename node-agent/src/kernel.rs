@@ -58,7 +58,7 @@ pub trait Kernel {
     /// As the kernel says; an interrupted dump is repeated.
     fn network(&mut self) -> Result<(BTreeMap<AddressKey, AddressConfig>, Facts), KernelError>;
 
-    /// The value of a knob; `None` when its interface is gone.
+    /// The value of a knob; `None` when its interface is gone, or its module is not loaded.
     ///
     /// # Errors
     /// The file cannot be read, or holds no number.
@@ -101,6 +101,12 @@ pub enum KernelError {
     NoInterface {
         /// Its name.
         interface: String,
+    },
+    /// The knob is not there: its module is not loaded.
+    #[error("the kernel has no {sysctl}: load the module that it belongs to on this node")]
+    NoSysctl {
+        /// Which.
+        sysctl: Sysctl,
     },
     /// A file below /proc/sys could not be read or written.
     #[error("{path}: {reason}; lvs-agent needs this host's /proc/sys/net, writable, where --proc-sys-net says")]

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use ipvs::{DestinationConfig, DestinationKey, Service, ServiceKey, Table};
 
 use crate::kernel::{Kernel, KernelError};
-use crate::state::{AddressConfig, AddressKey, Facts, KNOBS, Sysctl};
+use crate::state::{AddressConfig, AddressKey, Facts, Requirement, Sysctl};
 
 /// The picture.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,8 +18,8 @@ pub struct Observed {
     pub ipvs: Ipvs,
     /// Addresses that carry our mark.
     pub addresses: BTreeMap<AddressKey, AddressConfig>,
-    /// Knobs of `all`, of every interface that ARP can come in by, and of the ledger. An interface that is gone has none.
-    pub sysctls: BTreeMap<Sysctl, i64>,
+    /// The knobs that were asked for; `None` for one of an interface that is gone, or of a module that is not loaded.
+    pub sysctls: BTreeMap<Sysctl, Option<i64>>,
     /// Why the knobs could not be read the last time; then they are as they were read before, or unknown.
     pub blind: Option<KernelError>,
     /// The rest.
@@ -48,6 +48,15 @@ impl Ipvs {
     }
 }
 
+/// Whether what is known of a knob is believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freshness {
+    /// It is: only what is not known is read.
+    Kept,
+    /// Everything is read again.
+    Anew,
+}
+
 /// How often a dump is repeated until two agree.
 const DUMPS: usize = 5;
 
@@ -57,11 +66,15 @@ impl Observed {
         self.addresses.keys().map(|key| key.address).collect()
     }
 
-    /// The value that the kernel uses: the greater of `all` and the interface. `None` when the interface is gone.
-    pub fn effective(&self, sysctl: &Sysctl) -> Option<i64> {
-        let own = self.sysctls.get(sysctl)?;
-        let all = self.sysctls.get(&Sysctl::of_all(sysctl.knob)).copied().unwrap_or(0);
-        Some(all.max(*own))
+    /// The value of a knob, where there is one.
+    pub fn sysctl(&self, sysctl: &Sysctl) -> Option<i64> {
+        self.sysctls.get(sysctl).copied().flatten()
+    }
+
+    /// Whether a knob is as it must be. One that is not there is not.
+    pub fn fulfils(&self, sysctl: &Sysctl, requirement: Requirement) -> bool {
+        let all = self.sysctl(&Sysctl::of_all(sysctl.knob));
+        self.sysctl(sysctl).is_some_and(|own| requirement.holds(own, all))
     }
 
     /// Reads links, addresses, routes.
@@ -76,38 +89,32 @@ impl Observed {
         Ok(())
     }
 
-    /// Reads the knobs that matter for the interfaces known now, and those `also`. Where that fails, the picture of them
-    /// stays as it was, and says so: hosts need them, directors do not.
-    pub fn read_sysctls<'a>(&mut self, kernel: &mut impl Kernel, also: impl Iterator<Item = &'a Sysctl>) {
-        match self.knobs(kernel, also) {
+    /// Reads these knobs: all of them anew, or those of which nothing is known yet. Where that fails, the picture of them
+    /// stays as it was, and says so: hosts need them, directors do not always.
+    pub fn read_sysctls(&mut self, kernel: &mut impl Kernel, wanted: &BTreeSet<Sysctl>, freshness: Freshness) {
+        match self.knobs(kernel, wanted, freshness) {
             Ok(sysctls) => (self.sysctls, self.blind) = (sysctls, None),
             Err(error) => self.blind = Some(error),
         }
     }
 
-    fn knobs<'a>(
+    fn knobs(
         &self,
         kernel: &mut impl Kernel,
-        also: impl Iterator<Item = &'a Sysctl>,
-    ) -> Result<BTreeMap<Sysctl, i64>, KernelError> {
-        let mut wanted: BTreeSet<Sysctl> = also.cloned().collect();
-        for knob in KNOBS {
-            wanted.insert(Sysctl::of_all(knob));
-            let listening = self
-                .facts
-                .interfaces
-                .iter()
-                .filter(|(_, interface)| interface.can_receive_arp());
-            wanted.extend(listening.map(|(name, _)| Sysctl {
-                interface: name.clone(),
-                knob,
-            }));
-        }
+        wanted: &BTreeSet<Sysctl>,
+        freshness: Freshness,
+    ) -> Result<BTreeMap<Sysctl, Option<i64>>, KernelError> {
         let mut sysctls = BTreeMap::new();
         for sysctl in wanted {
-            if let Some(value) = kernel.sysctl(&sysctl)? {
-                sysctls.insert(sysctl, value);
-            }
+            let known = match freshness {
+                Freshness::Kept => self.sysctl(sysctl),
+                Freshness::Anew => None,
+            };
+            let value = match known {
+                Some(value) => Some(value),
+                None => kernel.sysctl(sysctl)?,
+            };
+            sysctls.insert(sysctl.clone(), value);
         }
         Ok(sysctls)
     }

@@ -11,10 +11,10 @@ use jiff::Timestamp;
 use crate::desired::{Desired, address, carrier, desired};
 use crate::kernel::{Kernel, KernelError};
 use crate::ledger::{Entry, Journal, Ledger};
-use crate::observed::{Ipvs, Observed};
-use crate::plan::{Absence, Change, Plan, Stage, plan, settled, vip_of};
+use crate::observed::{Freshness, Ipvs, Observed};
+use crate::plan::{Absence, Change, Plan, Stage, plan, settled};
 use crate::report::{Evidence, report};
-use crate::state::{AddressKey, LOOPBACK};
+use crate::state::{AddressKey, LOOPBACK, Sysctl};
 use crate::view::{PlacementKey, Source, View};
 
 /// One node: its kernel, its ledger, and the picture of it.
@@ -31,6 +31,8 @@ pub struct Node<K, J> {
     booted: bool,
     statuses: BTreeMap<PlacementKey, PlacementStatus>,
     audit: Audit,
+    /// The knobs that the last pass needed to know.
+    knobs: BTreeSet<Sysctl>,
 }
 
 /// Which parts of the picture are not to be trusted.
@@ -81,6 +83,7 @@ impl<K: Kernel, J: Journal> Node<K, J> {
             booted,
             statuses: BTreeMap::new(),
             audit: Audit::default(),
+            knobs: BTreeSet::new(),
         }
     }
 
@@ -140,7 +143,8 @@ impl<K: Kernel, J: Journal> Node<K, J> {
         if self.audit.slices == 0 {
             self.audit.slices = slices.max(1);
             let _: Result<(), KernelError> = self.observed.read_network(&mut self.kernel);
-            self.observed.read_sysctls(&mut self.kernel, self.ledger.sysctls.keys());
+            self.observed
+                .read_sysctls(&mut self.kernel, &self.knobs, Freshness::Anew);
             self.audit_services();
         }
         let share = self.audit.rest.len().div_ceil(self.audit.slices);
@@ -166,6 +170,7 @@ impl<K: Kernel, J: Journal> Node<K, J> {
     pub fn preview(&mut self, view: &View) -> Result<Plan, KernelError> {
         self.read(view)?;
         let desired = self.desire(view);
+        self.read_sysctls(&desired);
         Ok(plan(&desired.state, &self.observed, &self.ledger, absence(view)))
     }
 
@@ -176,11 +181,13 @@ impl<K: Kernel, J: Journal> Node<K, J> {
     pub fn pass(&mut self, view: &View, now: Timestamp) -> Result<Outcome, KernelError> {
         self.read(view)?;
         let desired = self.desire(view);
+        self.read_sysctls(&desired);
         let plan_now = plan(&desired.state, &self.observed, &self.ledger, absence(view));
         self.claim(plan_now.ledger)?;
-        let (done, refusals) = self.execute(plan_now.steps);
+        let (done, refusals) = self.execute(plan_now.steps, &desired.state.serves);
         self.read_back(&done, &refusals)?;
         let desired = self.desire(view);
+        self.read_sysctls(&desired);
         let residue = plan(&desired.state, &self.observed, &self.ledger, absence(view));
         self.settle(&desired, view)?;
         let evidence = Evidence {
@@ -192,7 +199,7 @@ impl<K: Kernel, J: Journal> Node<K, J> {
             boot_id: &self.boot_id,
         };
         self.statuses = report(evidence, &self.statuses, now);
-        let unfinished = !residue.steps.is_empty() || !refusals.is_empty() || self.is_blind(&desired, view);
+        let unfinished = !residue.steps.is_empty() || !refusals.is_empty() || self.is_blind(&desired);
         Ok(Outcome {
             statuses: self.statuses.clone(),
             done,
@@ -201,11 +208,10 @@ impl<K: Kernel, J: Journal> Node<K, J> {
         })
     }
 
-    fn is_blind(&self, desired: &Desired, view: &View) -> bool {
-        let is_host = || view.placements.values().any(|placed| placed.spec.real_server.is_some());
+    fn is_blind(&self, desired: &Desired) -> bool {
         match &self.observed.ipvs {
             Ipvs::Failed(_) => true,
-            Ipvs::Unread | Ipvs::Read(_) if self.observed.blind.is_some() && is_host() => true,
+            Ipvs::Unread | Ipvs::Read(_) if self.observed.blind.is_some() => true,
             Ipvs::Unread | Ipvs::Read(_) => !desired.problems.is_empty(),
         }
     }
@@ -216,10 +222,6 @@ impl<K: Kernel, J: Journal> Node<K, J> {
             self.observed.read_network(&mut self.kernel)?;
             self.stale.network = false;
         }
-        if self.stale.sysctls {
-            self.observed.read_sysctls(&mut self.kernel, self.ledger.sysctls.keys());
-            self.stale.sysctls = self.observed.blind.is_some();
-        }
         let failed = matches!(self.observed.ipvs, Ipvs::Failed(_));
         if self.needs_ipvs(view) && (self.stale.ipvs || failed) {
             self.observed.read_ipvs(&mut self.kernel, &self.ledger.services);
@@ -229,6 +231,21 @@ impl<K: Kernel, J: Journal> Node<K, J> {
             self.ask_the_link(view);
         }
         Ok(())
+    }
+
+    /// Reads the knobs that are asked for, those of `all` beside them, and those that may have to be given back.
+    fn read_sysctls(&mut self, desired: &Desired) {
+        let asked = desired.state.sysctls.keys();
+        let beside = asked.clone().filter(|sysctl| sysctl.interface.is_some());
+        let beside = beside.map(|sysctl| Sysctl::of_all(sysctl.knob));
+        let given = self.ledger.sysctls.keys();
+        self.knobs = asked.chain(given).cloned().chain(beside).collect();
+        let freshness = match self.stale.sysctls {
+            true => Freshness::Anew,
+            false => Freshness::Kept,
+        };
+        self.observed.read_sysctls(&mut self.kernel, &self.knobs, freshness);
+        self.stale.sysctls = self.observed.blind.is_some();
     }
 
     /// A look at the family loads the module: a node that is no director is left alone.
@@ -299,17 +316,19 @@ impl<K: Kernel, J: Journal> Node<K, J> {
     }
 
     /// Stage by stage; what depends on a refused change is left out.
-    fn execute(&mut self, steps: Vec<(Stage, Change)>) -> (Vec<Change>, Vec<(Change, KernelError)>) {
-        let services = self
-            .observed
-            .ipvs
-            .table()
-            .into_iter()
-            .flat_map(|table| table.services.keys());
+    fn execute(
+        &mut self,
+        steps: Vec<(Stage, Change)>,
+        serves: &BTreeMap<IpAddr, BTreeSet<ServiceKey>>,
+    ) -> (Vec<Change>, Vec<(Change, KernelError)>) {
+        let services = self.observed.ipvs.table().into_iter();
         let mut execution = Execution {
-            served: services.filter_map(vip_of).collect(),
+            serves,
+            programmed: services.flat_map(|table| table.services.keys().copied()).collect(),
             loud: self.observed.blind.is_some(),
-            ..Execution::default()
+            done: Vec::new(),
+            refusals: Vec::new(),
+            kept_host_address: false,
         };
         let mut rest = steps.into_iter().peekable();
         while let Some((stage, first)) = rest.next() {
@@ -342,10 +361,7 @@ impl<K: Kernel, J: Journal> Node<K, J> {
         if network {
             self.observed.read_network(&mut self.kernel)?;
         }
-        if sysctls {
-            self.observed.read_sysctls(&mut self.kernel, self.ledger.sysctls.keys());
-            self.stale.sysctls = self.observed.blind.is_some();
-        }
+        self.stale.sysctls |= sysctls;
         for key in services {
             self.observed.read_service(&mut self.kernel, key);
         }
@@ -377,19 +393,21 @@ pub fn absence(view: &View) -> Absence {
 }
 
 /// What a running pass has done, and what it must therefore leave out.
-#[derive(Debug, Default)]
-struct Execution {
+#[derive(Debug)]
+struct Execution<'a> {
     done: Vec<Change>,
     refusals: Vec<(Change, KernelError)>,
-    /// VIPs that have a service in the table.
-    served: BTreeSet<IpAddr>,
+    /// Which services make it worth adding an address.
+    serves: &'a BTreeMap<IpAddr, BTreeSet<ServiceKey>>,
+    /// Services in the table.
+    programmed: BTreeSet<ServiceKey>,
     /// A host sysctl could not be read or set.
     loud: bool,
     /// A host's VIP could not be taken back.
     kept_host_address: bool,
 }
 
-impl Execution {
+impl Execution<'_> {
     /// The changes that may happen; the others are refused here, with the reason.
     fn admit(&mut self, stage: Stage, changes: Vec<Change>) -> Vec<Change> {
         let (admitted, held): (Vec<_>, Vec<_>) = changes
@@ -416,6 +434,7 @@ impl Execution {
             Stage::DirectorAddressDown
             | Stage::HostSysctls
             | Stage::HostAddressUp
+            | Stage::DirectorSysctls
             | Stage::Ipvs
             | Stage::DirectorAddressUp
             | Stage::Announce
@@ -429,7 +448,8 @@ impl Execution {
         let Change::AddAddress { key, config: _ } = change else {
             return true;
         };
-        self.served.contains(&key.address)
+        let services = self.serves.get(&key.address);
+        services.is_some_and(|services| services.iter().any(|service| self.programmed.contains(service)))
     }
 
     fn added(&self, change: &Change) -> bool {
@@ -444,7 +464,7 @@ impl Execution {
             match result {
                 Ok(()) => {
                     if let Change::Ipvs(ipvs::Change::AddService { service, config: _ }) = &change {
-                        self.served.extend(vip_of(service));
+                        self.programmed.insert(*service);
                     }
                     self.done.push(change);
                 }

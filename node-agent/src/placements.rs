@@ -177,6 +177,7 @@ fn nothing() -> PlacementSpec {
         node_name: String::new(),
         director: None,
         real_server: None,
+        virtual_router: None,
     }
 }
 

@@ -6,6 +6,7 @@
 //! | director address down | first the clients stop coming |
 //! | host sysctls | a real server is silent, and read back to be, before it has the VIP |
 //! | host address up | |
+//! | director sysctls | what a forwarding method needs is there before a packet is forwarded |
 //! | IPVS | services, destinations and edits, then deletions: replacing the only real server leaves no gap |
 //! | director address up | what clients reach when they come is programmed |
 //! | announce | and only then are they told |
@@ -20,12 +21,12 @@ use ipvs::{ServiceKey, diff_service};
 
 use crate::ledger::{Entry, Former, Ledger};
 use crate::observed::Observed;
-use crate::state::{ADDRESS_PROTOCOL, AddressConfig, AddressKey, AddressScope, KernelState, LOOPBACK, Sysctl};
+use crate::state::{ADDRESS_PROTOCOL, AddressConfig, AddressKey, AddressScope, KernelState, Knob, LOOPBACK, Sysctl};
 
 /// One change of the kernel's state. Prints as the line that an administrator would type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// `sysctl -w`: raise a knob to the value that keeps a real server silent.
+    /// `sysctl -w`: set a knob to what must be.
     SetSysctl {
         /// Which.
         sysctl: Sysctl,
@@ -69,6 +70,7 @@ pub enum Stage {
     DirectorAddressDown,
     HostSysctls,
     HostAddressUp,
+    DirectorSysctls,
     Ipvs,
     DirectorAddressUp,
     Announce,
@@ -198,50 +200,58 @@ fn addresses(plan: &mut Plan, desired: &KernelState, observed: &Observed) {
     }
 }
 
-/// VIPs of which at least one service can be programmed. A VIP without any would only refuse its clients.
+/// Addresses for which at least one service can be programmed. One without any would only refuse its clients.
 fn served_vips(desired: &KernelState, observed: &Observed, foreign: &BTreeSet<ServiceKey>) -> BTreeSet<IpAddr> {
     if observed.ipvs.table().is_none() {
         return BTreeSet::new();
     }
-    desired
-        .ipvs
-        .services
-        .keys()
-        .filter(|key| !foreign.contains(key))
-        .filter_map(vip_of)
-        .collect()
+    let is_served =
+        |(_, services): &(&IpAddr, &BTreeSet<ServiceKey>)| services.iter().any(|key| !foreign.contains(key));
+    desired.serves.iter().filter(is_served).map(|(vip, _)| *vip).collect()
 }
 
 fn sysctls(plan: &mut Plan, desired: &KernelState, observed: &Observed, ledger: &Ledger) {
-    for (sysctl, least) in &desired.sysctls {
-        let Some(value) = observed.sysctls.get(sysctl).copied() else {
+    for (sysctl, requirement) in &desired.sysctls {
+        let Some(present) = observed.sysctl(sysctl) else {
             continue;
         };
-        if observed.effective(sysctl).is_some_and(|effective| effective >= *least) {
+        if observed.fulfils(sysctl, *requirement) {
             continue;
         }
-        let former = ledger.sysctls.get(sysctl).map_or(value, |record| record.former);
+        let value = requirement.value();
+        let former = ledger.sysctls.get(sysctl).map_or(present, |record| record.former);
         plan.ledger.push(Entry::Sysctl {
             sysctl: sysctl.clone(),
-            value: Former { former, set: *least },
+            value: Former { former, set: value },
         });
-        plan.steps.push((
-            Stage::HostSysctls,
-            Change::SetSysctl {
-                sysctl: sysctl.clone(),
-                value: *least,
-            },
-        ));
+        let change = Change::SetSysctl {
+            sysctl: sysctl.clone(),
+            value,
+        };
+        plan.steps.push((stage_of(sysctl), change));
     }
-    for (sysctl, Former { former, set }) in &ledger.sysctls {
+    // In reverse: what was set last is given back first.
+    for (sysctl, Former { former, set }) in ledger.sysctls.iter().rev() {
         // A value that is not ours any more is somebody else's decision, and stays.
-        if !desired.sysctls.contains_key(sysctl) && observed.sysctls.get(sysctl) == Some(set) && former != set {
+        if !desired.sysctls.contains_key(sysctl) && observed.sysctl(sysctl) == Some(*set) && former != set {
             let change = Change::RestoreSysctl {
                 sysctl: sysctl.clone(),
                 value: *former,
             };
             plan.steps.push((Stage::SysctlRestore, change));
         }
+    }
+}
+
+fn stage_of(sysctl: &Sysctl) -> Stage {
+    match sysctl.knob {
+        Knob::ArpIgnore | Knob::ArpAnnounce | Knob::RpFilter => Stage::HostSysctls,
+        Knob::SendRedirects
+        | Knob::Forwarding
+        | Knob::AcceptRa
+        | Knob::Ipv6Forwarding
+        | Knob::Conntrack
+        | Knob::ExpireQuiescentTemplate => Stage::DirectorSysctls,
     }
 }
 
@@ -265,7 +275,7 @@ pub fn settled(desired: &KernelState, observed: &Observed, ledger: &Ledger, abse
     // What could not be read is not over.
     let sysctls = ledger.sysctls.iter().filter(|_| observed.blind.is_none());
     for (sysctl, Former { former, set }) in sysctls {
-        let ours = observed.sysctls.get(sysctl) == Some(set) && former != set;
+        let ours = observed.sysctl(sysctl) == Some(*set) && former != set;
         if !desired.sysctls.contains_key(sysctl) && !ours {
             over.push(Entry::NoSysctl { sysctl: sysctl.clone() });
         }

@@ -1,12 +1,14 @@
 //! The kernel's state as values: the nouns of what is desired and what was observed, and the facts that are not ours to set.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use ipvs::Table;
+use ipvs::{ServiceKey, Table};
 use serde::{Deserialize, Serialize};
+
+mod sysctl;
+pub use sysctl::{Knob, Requirement, SILENCE, Sysctl};
 
 /// `IFA_PROTO` of every address that we add (`ip address … proto 77`): how we know our own, also without a ledger.
 /// rtnetlink reserves 0 to 3 for the kernel (include/uapi/linux/if_addr.h); the rest is user space's. Linux 5.18 and later.
@@ -22,8 +24,48 @@ pub struct KernelState {
     pub ipvs: Table,
     /// Addresses that carry our [`ADDRESS_PROTOCOL`].
     pub addresses: BTreeMap<AddressKey, AddressConfig>,
-    /// The least effective values that must hold.
-    pub sysctls: BTreeMap<Sysctl, i64>,
+    /// What knobs must be.
+    pub sysctls: BTreeMap<Sysctl, Requirement>,
+    /// Idle timeouts of IPVS connections that somebody asked for.
+    pub timeouts: Timeouts,
+    /// Which services make it worth holding an address: a VIP none of whose services is programmed would only refuse its
+    /// clients. Not itself a state of the kernel.
+    pub serves: BTreeMap<IpAddr, BTreeSet<ServiceKey>>,
+}
+
+/// `ipvsadm --set`, in seconds; `None` = as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timeouts {
+    /// Of established TCP connections.
+    pub tcp: Option<u32>,
+    /// Of TCP connections after a FIN.
+    pub tcp_fin: Option<u32>,
+    /// Of UDP.
+    pub udp: Option<u32>,
+}
+
+impl Timeouts {
+    /// Nothing is asked for.
+    pub const NONE: Self = Self {
+        tcp: None,
+        tcp_fin: None,
+        udp: None,
+    };
+
+    /// These, and the other's where these ask for nothing.
+    pub fn or(self, other: Self) -> Self {
+        let Self { tcp, tcp_fin, udp } = self;
+        Self {
+            tcp: tcp.or(other.tcp),
+            tcp_fin: tcp_fin.or(other.tcp_fin),
+            udp: udp.or(other.udp),
+        }
+    }
+
+    /// Whether the other has the value of each that is asked for here.
+    pub fn hold_in(self, other: Self) -> bool {
+        self.or(other) == other
+    }
 }
 
 /// What an address is identified by.
@@ -68,73 +110,6 @@ pub enum AddressScope {
     Host,
     /// Any other, as read.
     Other(u8),
-}
-
-/// A per-interface knob of `net.ipv4.conf`, of which the kernel uses the greater of `all` and the interface
-/// (Documentation/networking/ip-sysctl.rst).
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Sysctl {
-    /// Interface name, or `all`.
-    pub interface: String,
-    /// Which knob.
-    pub knob: Knob,
-}
-
-/// The knobs that we set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Knob {
-    /// 1: answer ARP only for addresses of the interface that the request came in by.
-    ArpIgnore,
-    /// 2: never announce the VIP as the sender of an ARP request.
-    ArpAnnounce,
-}
-
-/// Every knob.
-pub const KNOBS: [Knob; 2] = [Knob::ArpIgnore, Knob::ArpAnnounce];
-
-impl Knob {
-    /// File name under `net/ipv4/conf/<interface>/`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::ArpIgnore => "arp_ignore",
-            Self::ArpAnnounce => "arp_announce",
-        }
-    }
-
-    /// The least effective value that keeps a real server silent about its VIPs.
-    pub fn silent(self) -> i64 {
-        match self {
-            Self::ArpIgnore => 1,
-            Self::ArpAnnounce => 2,
-        }
-    }
-}
-
-impl Sysctl {
-    /// The knob of `all`.
-    pub fn of_all(knob: Knob) -> Self {
-        Self {
-            interface: "all".to_owned(),
-            knob,
-        }
-    }
-
-    /// Path below `/proc/sys/net`.
-    pub fn path(&self) -> String {
-        format!("ipv4/conf/{}/{}", self.interface, self.knob.as_str())
-    }
-}
-
-impl fmt::Display for Sysctl {
-    /// As sysctl(8) writes it: a dot in an interface name becomes a slash.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "net.ipv4.conf.{}.{}",
-            self.interface.replace('.', "/"),
-            self.knob.as_str()
-        )
-    }
 }
 
 /// What the node is like, and what we never set: the other half of an observation.
@@ -186,16 +161,32 @@ pub struct Route {
     pub metric: u32,
     /// The interface it leaves by.
     pub interface: String,
+    /// The next router; `None` for what is on the link.
+    pub gateway: Option<IpAddr>,
 }
 
 impl Facts {
-    /// The interface that routes to `address`: longest prefix, then metric, then name.
-    pub fn interface_to(&self, address: IpAddr) -> Option<&str> {
+    /// Addresses of this host that others may reach it by, VIPs excepted.
+    pub fn own_addresses(&self) -> impl Iterator<Item = IpAddr> {
+        let is_reachable = |address: &IpAddr| match address {
+            IpAddr::V4(address) => !address.is_loopback() && !address.is_link_local(),
+            IpAddr::V6(address) => !address.is_loopback() && !address.is_unicast_link_local(),
+        };
+        self.foreign_addresses.keys().copied().filter(is_reachable)
+    }
+
+    /// The route to `address`: longest prefix, then metric, then name of the interface.
+    pub fn route_to(&self, address: IpAddr) -> Option<&Route> {
         let better = |a: &&Route, b: &&Route| {
             let rank = |r: &Route| (r.network.prefix_len(), std::cmp::Reverse(r.metric));
             rank(a).cmp(&rank(b)).then_with(|| b.interface.cmp(&a.interface))
         };
         let routes = self.routes.iter().filter(|r| r.network.contains(&address));
-        routes.max_by(better).map(|r| r.interface.as_str())
+        routes.max_by(better)
+    }
+
+    /// The interface that routes to `address`.
+    pub fn interface_to(&self, address: IpAddr) -> Option<&str> {
+        self.route_to(address).map(|route| route.interface.as_str())
     }
 }

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use ipvs::{DestinationKey, Errno, FakeIpvs, ServiceKey, Table};
 
-use crate::state::{AddressKey, AddressScope, Interface, KNOBS, Knob, LOOPBACK, Route, Sysctl};
+use crate::state::{AddressKey, AddressScope, Interface, Knob, LOOPBACK, Route, Sysctl};
 
 mod port;
 mod rules;
@@ -66,7 +66,7 @@ impl FakeKernel {
             addresses: BTreeMap::new(),
             interfaces: BTreeMap::new(),
             routes: BTreeSet::new(),
-            sysctls: KNOBS.iter().map(|knob| (Sysctl::of_all(*knob), 0)).collect(),
+            sysctls: rules::sysctls_of_a_node(),
             boot_sysctls: BTreeMap::new(),
             read_only_sysctls: false,
             lost_sysctls: false,
@@ -103,6 +103,7 @@ impl FakeKernel {
                 network: network.trunc().into(),
                 metric: 0,
                 interface: "eth0".to_owned(),
+                gateway: None,
             });
         }
         kernel
@@ -111,12 +112,8 @@ impl FakeKernel {
     /// Makes or changes an interface; `addressed` in it is ignored, the kernel knows better. A new one starts with sysctls 0.
     pub fn set_interface(&mut self, name: &str, interface: Interface) {
         self.interfaces.insert(name.to_owned(), interface);
-        for knob in KNOBS {
-            let sysctl = Sysctl {
-                interface: name.to_owned(),
-                knob,
-            };
-            self.sysctls.entry(sysctl).or_insert(0);
+        for (knob, value) in rules::KNOBS_OF_INTERFACES {
+            self.sysctls.entry(Sysctl::on(name, knob)).or_insert(value);
         }
     }
 
@@ -125,7 +122,8 @@ impl FakeKernel {
         self.interfaces.remove(name);
         self.addresses.retain(|entry, _| entry.interface != name);
         self.routes.retain(|route| route.interface != name);
-        self.sysctls.retain(|sysctl, _| sysctl.interface != name);
+        self.sysctls
+            .retain(|sysctl, _| sysctl.interface.as_deref() != Some(name));
     }
 
     /// Adds a route.
@@ -243,7 +241,9 @@ impl FakeKernel {
     pub fn reboot(&mut self) {
         self.ipvs.overwrite(Table::default());
         self.addresses.retain(|_, held| !held.ours);
-        self.sysctls.values_mut().for_each(|value| *value = 0);
+        for (sysctl, value) in &mut self.sysctls {
+            *value = rules::default_of(sysctl.knob);
+        }
         self.sysctls.extend(self.boot_sysctls.clone());
         self.hidden_in_dumps.clear();
         self.crash_after = None;
@@ -305,10 +305,7 @@ impl FakeKernel {
     /// The value that the kernel goes by: the greater of `all` and the interface.
     #[must_use]
     pub fn effective(&self, interface: &str, knob: Knob) -> i64 {
-        let value = |interface: &str| {
-            let interface = interface.to_owned();
-            self.sysctls.get(&Sysctl { interface, knob }).copied().unwrap_or(0)
-        };
+        let value = |interface: &str| self.sysctls.get(&Sysctl::on(interface, knob)).copied().unwrap_or(0);
         value("all").max(value(interface))
     }
 }

@@ -60,9 +60,9 @@ impl SysctlFolder {
 
     /// Interface names come from the kernel, which refuses these itself; here they would lead out of the folder.
     fn path(&self, sysctl: &Sysctl) -> Result<PathBuf, KernelError> {
-        let name = &sysctl.interface;
         let path = self.root.join(sysctl.path());
-        if name.is_empty() || name == "." || name == ".." || name.contains(['/', '\0']) {
+        let leads_out = |name: &str| name.is_empty() || name == "." || name == ".." || name.contains(['/', '\0']);
+        if sysctl.interface.as_deref().is_some_and(leads_out) {
             return Err(failed(&path, &"no name of an interface"));
         }
         Ok(path)
@@ -70,8 +70,11 @@ impl SysctlFolder {
 }
 
 fn gone(sysctl: &Sysctl) -> Result<(), KernelError> {
-    Err(KernelError::NoInterface {
-        interface: sysctl.interface.clone(),
+    Err(match &sysctl.interface {
+        Some(interface) => KernelError::NoInterface {
+            interface: interface.clone(),
+        },
+        None => KernelError::NoSysctl { sysctl: sysctl.clone() },
     })
 }
 

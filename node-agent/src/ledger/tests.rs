@@ -2,10 +2,7 @@ use super::*;
 use crate::state::Knob;
 
 fn sysctl() -> Sysctl {
-    Sysctl {
-        interface: "eth0".to_owned(),
-        knob: Knob::ArpIgnore,
-    }
+    Sysctl::on("eth0", Knob::ArpIgnore)
 }
 
 fn service() -> ServiceKey {

@@ -5,7 +5,7 @@ use crate::kernel::fake::FakeKernel;
 use crate::state::{Interface, Knob, Sysctl};
 use crate::view::Placed;
 use crds::conditions::{PROGRAMMED, find};
-use crds::{DestinationState, HostState, PlacementSpec, Role};
+use crds::{DestinationState, PlacementSpec, Role};
 use expect_test::{Expect, expect};
 use ipvs::{DestinationKey, Errno};
 
@@ -26,9 +26,8 @@ const HOST: &str = "
 subject: {kind: VirtualService, name: web}
 nodeName: rs1
 realServer:
-  forwardingMethod: DR
   addresses: [{address: 192.168.56.100}]
-  realServers: [{name: rs1, addresses: [192.168.56.30]}]
+  realServers: [{name: rs1, addresses: [192.168.56.30], forwardingMethod: DR}]
 ";
 
 type TestNode = Node<FakeKernel, Vec<Entry>>;
@@ -38,6 +37,12 @@ fn key() -> PlacementKey {
         namespace: "shop".to_owned(),
         name: "web".to_owned(),
     }
+}
+
+/// The VIPs for which the host says that its first real server is prepared.
+fn prepared(outcome: &Outcome) -> Vec<String> {
+    let report = status(outcome).real_server.as_ref().unwrap();
+    report.real_servers[0].prepared.clone()
 }
 
 fn view(source: Source, generation: i64, spec: &str) -> View {
@@ -145,7 +150,7 @@ fn f24_a_host_is_silent_before_it_has_the_vip() {
         "#]],
     );
     let report = status(&outcome).real_server.as_ref().unwrap();
-    assert_eq!(report.addresses[0].state, HostState::Prepared);
+    assert_eq!(report.real_servers[0].prepared, [VIP]);
     assert!(!node.kernel().answers_arp(VIP.parse().unwrap()));
 }
 
@@ -156,10 +161,7 @@ fn f12_f25_a_host_that_cannot_be_silenced_does_not_get_the_vip() {
     let outcome = pass(&mut node, &api(HOST));
     assert_eq!(outcome.done, []);
     assert!(!node.kernel().is_local(VIP.parse().unwrap()));
-    assert_eq!(
-        status(&outcome).real_server.as_ref().unwrap().addresses[0].state,
-        HostState::Unprepared
-    );
+    assert_eq!(prepared(&outcome), [""; 0]);
     assert_eq!(programmed(&outcome).0, "False");
 }
 
@@ -170,19 +172,18 @@ fn a_host_whose_sysctls_cannot_be_read_says_so_and_does_not_get_the_vip() {
     let outcome = pass(&mut node, &api(HOST));
     assert_eq!(outcome.done, []);
     assert!(outcome.unfinished);
-    let host = |outcome: &Outcome| status(outcome).real_server.as_ref().unwrap().addresses[0].state;
-    assert_eq!(host(&outcome), HostState::Unprepared);
+    assert_eq!(prepared(&outcome), [""; 0]);
     let (said, _, message) = programmed(&outcome);
     assert_eq!(said, "False");
     assert!(message.contains("No such file"), "{message}");
     node.kernel().set_lost_sysctls(false);
-    assert_eq!(host(&pass(&mut node, &api(HOST))), HostState::Prepared);
+    assert_eq!(prepared(&pass(&mut node, &api(HOST))), [VIP]);
     let ledger = node.ledger.clone();
     node.kernel().set_lost_sysctls(true);
     node.network_changed();
     assert_eq!(
-        host(&pass(&mut node, &api(HOST))),
-        HostState::Prepared,
+        prepared(&pass(&mut node, &api(HOST))),
+        [VIP],
         "what was proven is not refuted"
     );
     let mut node = restarted(node);
@@ -256,11 +257,10 @@ fn f10_what_was_set_is_given_back() {
         assert!(!outcome.unfinished);
         let left = pass(&mut node, &nothing());
         assert_eq!(left.done, []);
-        let knob = Sysctl {
-            interface: "eth0".to_owned(),
-            knob: Knob::ArpIgnore,
-        };
-        assert_eq!(node.observed().sysctls.get(&knob), Some(&0));
+        let knob = Sysctl::on("eth0", Knob::ArpIgnore);
+        assert_eq!(node.observed().sysctls.get(&knob).copied().flatten().unwrap_or(0), 0);
+        let mut left = node.kernel().clone();
+        assert_eq!(left.sysctl(&knob), Ok(Some(0)));
         assert!(node.observed().addresses.is_empty());
         assert!(node.ledger.is_empty());
         assert!(node.kernel().ipvs().table().services.is_empty());
@@ -284,8 +284,8 @@ fn going_down_is_going_up_in_reverse() {
         &pass(&mut node, &nothing()).done,
         &expect![[r#"
             ip address del 192.168.56.100/32 dev lo
-            sysctl -w net.ipv4.conf.eth0.arp_ignore=0
             sysctl -w net.ipv4.conf.eth0.arp_announce=0
+            sysctl -w net.ipv4.conf.eth0.arp_ignore=0
         "#]],
     );
 }
@@ -459,13 +459,7 @@ fn drift_of_an_entry_an_address_and_a_sysctl_is_found_by_the_audit() {
     assert_eq!(pass(&mut director, &api(DIRECTOR)).done.len(), 1);
     let mut host = node();
     pass(&mut host, &api(HOST));
-    host.kernel().set_sysctl(
-        Sysctl {
-            interface: "eth0".to_owned(),
-            knob: Knob::ArpIgnore,
-        },
-        0,
-    );
+    host.kernel().set_sysctl(Sysctl::on("eth0", Knob::ArpIgnore), 0);
     host.kernel().remove_address("lo", VIP.parse().unwrap());
     assert!(host.audit(1));
     assert_eq!(pass(&mut host, &api(HOST)).done.len(), 2);
@@ -561,10 +555,7 @@ fn f13_a_vip_that_is_the_hosts_own_address_is_refused_here_too() {
 #[test]
 fn an_administrators_stronger_value_is_left_alone() {
     let mut node = node();
-    let knob = Sysctl {
-        interface: "eth0".to_owned(),
-        knob: Knob::ArpIgnore,
-    };
+    let knob = Sysctl::on("eth0", Knob::ArpIgnore);
     node.kernel().set_sysctl(knob.clone(), 2);
     node.kernel().set_sysctl(Sysctl::of_all(Knob::ArpAnnounce), 2);
     let outcome = pass(&mut node, &api(HOST));
@@ -618,7 +609,7 @@ fn a_withdrawn_address_is_gone_from_the_status_when_it_is_gone_from_the_kernel()
         "{address: 192.168.56.100, leaving: true, withdraw: true}",
     );
     let outcome = pass(&mut host, &view(Source::Api, 2, &leaving));
-    assert_eq!(status(&outcome).real_server.as_ref().unwrap().addresses, []);
+    assert_eq!(status(&outcome).real_server.as_ref().unwrap().addresses, [""; 0]);
 }
 
 #[test]
@@ -646,10 +637,7 @@ fn a_crash_after_any_write_is_mended_by_the_next_start() {
             assert_eq!(programmed(&outcome).0, "True", "{writes} writes");
             pass(&mut second, &nothing());
             assert_eq!(second.kernel().ipvs().table().services.len(), 0);
-            let knob = Sysctl {
-                interface: "eth0".to_owned(),
-                knob: Knob::ArpIgnore,
-            };
+            let knob = Sysctl::on("eth0", Knob::ArpIgnore);
             assert_eq!(second.kernel().sysctl(&knob).unwrap(), Some(0));
         }
     }

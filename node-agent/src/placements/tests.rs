@@ -13,7 +13,7 @@ fn object(generation: i64, spec: Value) -> DynamicObject {
 fn spec(vip: &str) -> Value {
     json!({
         "subject": {"kind": "VirtualService", "name": "web"}, "nodeName": "rs1",
-        "realServer": {"forwardingMethod": "DR", "addresses": [{"address": vip}], "realServers": []},
+        "realServer": {"addresses": [{"address": vip}], "realServers": [{"name": "a", "addresses": ["192.0.2.30"], "forwardingMethod": "DR"}]},
     })
 }
 
@@ -21,11 +21,11 @@ fn spec(vip: &str) -> Value {
 fn a_spec_with_an_unknown_field_leaves_the_last_good_one() {
     let good = placed(None, &object(1, spec("192.0.2.1")));
     let mut later = spec("192.0.2.2");
-    later["realServer"]["tunnel"] = json!({"type": "GUE"});
+    later["realServer"]["novel"] = json!({"type": "GUE"});
     let kept = placed(Some(&good), &object(2, later));
     assert_eq!((kept.generation, &kept.spec), (1, &good.spec));
     let not_understood = kept.not_understood.unwrap();
-    assert_eq!(not_understood.words, "unknown field spec.realServer.tunnel");
+    assert_eq!(not_understood.words, "unknown field spec.realServer.novel");
     assert_eq!(not_understood.generation, 2);
 }
 
@@ -33,7 +33,7 @@ fn a_spec_with_an_unknown_field_leaves_the_last_good_one() {
 fn a_spec_with_an_unknown_value_leaves_the_last_good_one() {
     let good = placed(None, &object(1, spec("192.0.2.1")));
     let mut later = spec("192.0.2.1");
-    later["realServer"]["forwardingMethod"] = json!("Teleport");
+    later["realServer"]["realServers"][0]["forwardingMethod"] = json!("Teleport");
     let kept = placed(Some(&good), &object(2, later));
     assert_eq!(kept.spec, good.spec);
     assert!(kept.not_understood.unwrap().words.contains("Teleport"));

@@ -260,10 +260,7 @@ fn routes_of_the_main_table_are_read() {
 fn a_sysctl_is_written_in_this_namespace_and_goes_with_its_interface() {
     let mut linux = namespace();
     ip("link add eth0 type veth peer name eth1");
-    let sysctl = |interface: &str| Sysctl {
-        interface: interface.to_owned(),
-        knob: Knob::ArpIgnore,
-    };
+    let sysctl = |interface: &str| Sysctl::on(interface, Knob::ArpIgnore);
     let set = |interface| Change::SetSysctl {
         sysctl: sysctl(interface),
         value: 1,

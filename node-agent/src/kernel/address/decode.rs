@@ -33,9 +33,11 @@ const IFA_CACHEINFO: u16 = 6;
 const IFA_PROTO: u16 = 11;
 const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
+const RTA_GATEWAY: u16 = 5;
 const RTA_PRIORITY: u16 = 6;
 const RTA_MULTIPATH: u16 = 9;
 const RTA_TABLE: u16 = 15;
+const RTA_VIA: u16 = 18;
 
 const RT_TABLE_MAIN: u32 = 254;
 
@@ -159,14 +161,19 @@ pub(super) fn read_routes(payload: &[u8], names: &BTreeMap<u32, String>) -> Resu
     let header = RouteHeader::parse(payload).map_err(undecoded)?;
     let family = header.address_family;
     let mut table = u32::from(header.table);
-    let (mut destination, mut metric, mut interfaces) = (unspecified(family), 0, Vec::new());
+    let (mut destination, mut metric, mut hops) = (unspecified(family), 0, Vec::new());
+    let mut gateway = None;
     for (kind, value) in attributes(payload, ROUTE_HEADER)? {
         match kind {
             RTA_TABLE => table = number(value).unwrap_or(table),
             RTA_DST => destination = address(family, value),
             RTA_PRIORITY => metric = number(value).unwrap_or_default(),
-            RTA_OIF if !header.flags.contains(RouteFlags::Dead) => interfaces.extend(number(value)),
-            RTA_MULTIPATH => interfaces.extend(next_hops(value)),
+            RTA_OIF if !header.flags.contains(RouteFlags::Dead) => {
+                hops.extend(number(value).map(|index| (index, None)))
+            }
+            RTA_GATEWAY => gateway = address(family, value),
+            RTA_VIA => gateway = via(value),
+            RTA_MULTIPATH => hops.extend(next_hops(family, value)),
             _ => {}
         }
     }
@@ -175,29 +182,46 @@ pub(super) fn read_routes(payload: &[u8], names: &BTreeMap<u32, String>) -> Resu
     }
     let network = destination.and_then(|address| IpNet::new(address, header.destination_prefix_length).ok());
     let Some(network) = network else { return Ok(Vec::new()) };
-    let interfaces = interfaces.iter().filter_map(|index| names.get(index));
-    let route = |interface: &String| Route {
-        network,
-        metric,
-        interface: interface.clone(),
+    let route = |(index, through): &(u32, Option<IpAddr>)| {
+        names.get(index).map(|interface| Route {
+            network,
+            metric,
+            interface: interface.clone(),
+            gateway: through.or(gateway),
+        })
     };
-    Ok(interfaces.map(route).collect())
+    Ok(hops.iter().filter_map(route).collect())
 }
 
-/// Interfaces of the living next hops: struct rtnexthop, each with its length.
-fn next_hops(mut value: &[u8]) -> Vec<u32> {
-    let mut interfaces = Vec::new();
+/// Interfaces and routers of the living next hops: struct rtnexthop, each with its length and attributes of its own.
+fn next_hops(family: AddressFamily, mut value: &[u8]) -> Vec<(u32, Option<IpAddr>)> {
+    let mut hops = Vec::new();
     while let [low, high, flags, _, index @ ..] = value {
         let length = usize::from(u16::from_ne_bytes([*low, *high]));
         if length < NEXT_HOP_HEADER {
             break;
         }
         if flags & DEAD == 0 {
-            interfaces.extend(number(index));
+            let hop = value.get(..length).unwrap_or(value);
+            let gateway = attributes(hop, NEXT_HOP_HEADER).ok().and_then(|attributes| {
+                attributes.into_iter().find_map(|(kind, value)| match kind {
+                    RTA_GATEWAY => address(family, value),
+                    RTA_VIA => via(value),
+                    _ => None,
+                })
+            });
+            hops.extend(number(index).map(|index| (index, gateway)));
         }
         value = value.get(length.next_multiple_of(4)..).unwrap_or_default();
     }
-    interfaces
+    hops
+}
+
+/// struct rtvia: an IPv4 route through an IPv6 router.
+fn via(value: &[u8]) -> Option<IpAddr> {
+    let (family, bytes) = value.split_at_checked(2)?;
+    let family = u16::from_ne_bytes(family.try_into().ok()?);
+    address(AddressFamily::from(u8::try_from(family).ok()?), bytes)
 }
 
 fn attributes(payload: &[u8], header: usize) -> Result<Vec<(u16, &[u8])>, KernelError> {

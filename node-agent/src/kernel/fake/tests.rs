@@ -41,10 +41,7 @@ fn add_service(scheduler: &str) -> Change {
 
 fn silence(interface: &str) -> Change {
     Change::SetSysctl {
-        sysctl: Sysctl {
-            interface: interface.to_owned(),
-            knob: Knob::ArpIgnore,
-        },
+        sysctl: Sysctl::on(interface, Knob::ArpIgnore),
         value: 1,
     }
 }

@@ -2,10 +2,7 @@ use super::*;
 use crate::state::Knob;
 
 fn sysctl(interface: &str) -> Sysctl {
-    Sysctl {
-        interface: interface.to_owned(),
-        knob: Knob::ArpIgnore,
-    }
+    Sysctl::on(interface, Knob::ArpIgnore)
 }
 
 fn folder() -> (tempfile::TempDir, SysctlFolder) {

@@ -1,0 +1,91 @@
+//! Which changes are about which Placement.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use ipvs::ServiceKey;
+
+use crate::desired::keys;
+use crate::plan::{Change, vip_of};
+use crate::state::{KernelState, Knob, Sysctl};
+use crate::view::Placed;
+
+/// What a Placement is concerned by.
+#[derive(Clone, Debug)]
+pub struct Concern {
+    vips: BTreeSet<IpAddr>,
+    marks: BTreeSet<ServiceKey>,
+    is_host: bool,
+    is_director: bool,
+    is_member: bool,
+}
+
+impl Concern {
+    /// Every VIP that the Placement speaks of; and sysctls, when it has a host part.
+    pub fn of(placed: &Placed) -> Self {
+        let director = placed
+            .spec
+            .director
+            .iter()
+            .flat_map(|part| part.addresses.iter().map(|entry| &entry.address));
+        let host = placed
+            .spec
+            .real_server
+            .iter()
+            .flat_map(|part| part.addresses.iter().map(|entry| &entry.address));
+        let sources = placed
+            .spec
+            .director
+            .iter()
+            .flat_map(|part| &part.full_nat_source_addresses);
+        let vips = director.chain(host).chain(sources).filter_map(|text| text.parse().ok());
+        let vips: BTreeSet<IpAddr> = vips.collect();
+        let services = placed.spec.director.iter().flat_map(|part| &part.services);
+        let keys = services.flat_map(|service| keys(service, vips.iter().copied()));
+        let is_mark = |key: &ServiceKey| vip_of(key).is_none();
+        Self {
+            marks: keys.map(|(key, _)| key).filter(is_mark).collect(),
+            vips,
+            is_host: placed.spec.real_server.is_some(),
+            is_director: placed.spec.director.is_some(),
+            is_member: placed.spec.virtual_router.is_some(),
+        }
+    }
+
+    /// Whether anything that the Placement asks for rests on sysctls.
+    pub(super) fn needs_sysctls(&self, desired: &KernelState) -> bool {
+        desired.sysctls.keys().any(|sysctl| self.covers_sysctl(sysctl))
+    }
+
+    /// Sysctls are the node's: they concern every Placement of the kind that asks for them.
+    fn covers_sysctl(&self, sysctl: &Sysctl) -> bool {
+        match sysctl.knob {
+            Knob::ArpIgnore | Knob::ArpAnnounce | Knob::RpFilter => self.is_host,
+            Knob::SendRedirects
+            | Knob::Forwarding
+            | Knob::AcceptRa
+            | Knob::Ipv6Forwarding
+            | Knob::Conntrack
+            | Knob::ExpireQuiescentTemplate => self.is_director || self.is_member,
+        }
+    }
+
+    /// Whether a change is about the Placement.
+    pub fn covers(&self, change: &Change) -> bool {
+        match change {
+            Change::SetSysctl { sysctl, value: _ } => self.covers_sysctl(sysctl),
+            Change::RestoreSysctl { sysctl: _, value: _ } => false,
+            Change::AddAddress { key, config: _ }
+            | Change::DeleteAddress { key, config: _ }
+            | Change::Announce { key } => self.vips.contains(&key.address),
+            Change::Ipvs(change) => self.covers_service(&change.service()),
+        }
+    }
+
+    pub(super) fn covers_service(&self, key: &ServiceKey) -> bool {
+        match vip_of(key) {
+            Some(vip) => self.vips.contains(&vip),
+            None => self.marks.contains(key),
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! What a director's kernel holds for a Placement.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use crds::{DestinationState, DirectorAddressReport, DirectorPart, DirectorReport, RealServerReport, Role};
+use ipvs::{DestinationKey, Service, ServiceKey};
+
+use super::Evidence;
+use crate::desired::keys;
+use crate::plan::{Change, vip_of};
+use crate::state::{AddressKey, KernelState, LOOPBACK};
+
+impl<'a> Evidence<'a> {
+    pub(super) fn director(self, part: &DirectorPart) -> DirectorReport {
+        let vips: BTreeSet<IpAddr> = part
+            .addresses
+            .iter()
+            .filter_map(|entry| entry.address.parse().ok())
+            .collect();
+        let services = self.services_of(part, &vips);
+        let of_vip = |vip: IpAddr| services.keys().any(|key| self.is_on(part, key, vip));
+        let address = |vip: &IpAddr| {
+            let here = |key: &&AddressKey| key.address == *vip && key.interface != LOOPBACK;
+            let held = self.observed.addresses.keys().find(here);
+            let wanted = part
+                .addresses
+                .iter()
+                .any(|entry| !entry.withdraw && entry.address.parse() == Ok(*vip));
+            // Another VirtualService's address on the same VIP is not this one's.
+            let ours = held.filter(|key| wanted || !self.desired.state.addresses.contains_key(*key));
+            let role = match ours {
+                Some(_) => Role::Active,
+                None if of_vip(*vip) => Role::Backup,
+                None => return None,
+            };
+            Some(DirectorAddressReport {
+                address: vip.to_string(),
+                role,
+            })
+        };
+        DirectorReport {
+            addresses: vips.iter().filter_map(address).collect(),
+            real_servers: self.real_servers(part, &services),
+        }
+    }
+
+    /// Services in the kernel that are this part's: those it names, and those on its VIPs that nobody wants any more.
+    fn services_of(self, part: &DirectorPart, vips: &BTreeSet<IpAddr>) -> BTreeMap<ServiceKey, &'a Service> {
+        let wants = |vip: &IpAddr| {
+            part.addresses
+                .iter()
+                .any(|entry| !entry.withdraw && entry.address.parse() == Ok(*vip))
+        };
+        let named: BTreeSet<ServiceKey> = part
+            .services
+            .iter()
+            .flat_map(|service| keys(service, vips.iter().copied()))
+            // What this part gives back, and another Placement asks for, is the other's.
+            .filter(|(key, of)| of.iter().any(wants) || !self.desired.state.ipvs.services.contains_key(key))
+            .map(|(key, _)| key)
+            .collect();
+        // A mark says nothing of VIPs: one that is leaving is everybody's, so that no host lets go too early.
+        let leaving = |key: &ServiceKey| {
+            let deleted = Change::Ipvs(ipvs::Change::DeleteService { service: *key });
+            vip_of(key).is_none_or(|vip| vips.contains(&vip)) && self.residue.steps.iter().any(|(_, c)| *c == deleted)
+        };
+        let table = self.observed.ipvs.table().into_iter().flat_map(|table| &table.services);
+        table
+            .filter(|(key, _)| !self.residue.foreign.contains(*key) && (named.contains(*key) || leaving(key)))
+            .map(|(key, service)| (*key, service))
+            .collect()
+    }
+
+    /// Whether a service takes packets to this VIP: its own, or any of its family when a mark selects them.
+    fn is_on(self, part: &DirectorPart, key: &ServiceKey, vip: IpAddr) -> bool {
+        match vip_of(key) {
+            Some(own) => own == vip,
+            None => part
+                .services
+                .iter()
+                .any(|service| keys(service, std::iter::once(vip)).contains_key(key)),
+        }
+    }
+
+    fn real_servers(self, part: &DirectorPart, services: &BTreeMap<ServiceKey, &Service>) -> Vec<RealServerReport> {
+        let mut strangers: BTreeSet<IpAddr> = services
+            .values()
+            .flat_map(|service| service.destinations.keys().map(|key| key.address))
+            .collect();
+        let mut reports = Vec::new();
+        for server in &part.real_servers {
+            let addresses: BTreeSet<IpAddr> = server.addresses.iter().filter_map(|text| text.parse().ok()).collect();
+            strangers.retain(|address| !addresses.contains(address));
+            reports.push(RealServerReport {
+                name: server.name.clone(),
+                addresses: server.addresses.clone(),
+                state: destination_state(&self.desired.state, part, &addresses, services),
+            });
+        }
+        reports.extend(strangers.into_iter().map(|address| RealServerReport {
+            name: address.to_string(),
+            addresses: vec![address.to_string()],
+            state: DestinationState::Leaving,
+        }));
+        reports
+    }
+}
+
+fn destination_state(
+    desired: &KernelState,
+    part: &DirectorPart,
+    addresses: &BTreeSet<IpAddr>,
+    services: &BTreeMap<ServiceKey, &Service>,
+) -> DestinationState {
+    let is_server = |key: &&DestinationKey| addresses.contains(&key.address);
+    let (mut wanted, mut missing, mut leaving) = (0, 0, 0);
+    let vips = part.addresses.iter().filter_map(|entry| entry.address.parse().ok());
+    let vips: BTreeSet<IpAddr> = vips.collect();
+    let named = part
+        .services
+        .iter()
+        .flat_map(|service| keys(service, vips.iter().copied()));
+    let named: BTreeSet<ServiceKey> = named.map(|(key, _)| key).collect();
+    let asked = desired.ipvs.services.iter().filter(|(key, _)| named.contains(key));
+    for (key, service) in asked {
+        for destination in service.destinations.keys().filter(is_server) {
+            wanted += 1;
+            let present = services
+                .get(key)
+                .and_then(|present| present.destinations.get(destination));
+            missing += usize::from(present != service.destinations.get(destination));
+        }
+    }
+    for (key, service) in services {
+        let kept = desired.ipvs.services.get(key);
+        let goes =
+            |destination: &&DestinationKey| !kept.is_some_and(|kept| kept.destinations.contains_key(*destination));
+        leaving += service.destinations.keys().filter(is_server).filter(goes).count();
+    }
+    match (leaving, wanted, missing) {
+        (1.., _, _) => DestinationState::Leaving,
+        (0, 0, _) => DestinationState::Unprepared,
+        (0, _, 0) => DestinationState::Serving,
+        (0, _, _) => DestinationState::Pending,
+    }
+}
