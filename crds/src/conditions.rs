@@ -11,6 +11,10 @@ pub const RESOLVED_REFS: &str = "ResolvedRefs";
 pub const PROGRAMMED: &str = "Programmed";
 /// The real server's host is proven ready, or needs no preparation.
 pub const PREPARED: &str = "Prepared";
+/// Real servers see a director instead of the client. Present only while it is True.
+pub const CLIENT_ADDRESS_HIDDEN: &str = "ClientAddressHidden";
+/// Somebody else's firewall on the node drops what must pass. Present only while it is True.
+pub const BLOCKED_BY_FIREWALL: &str = "BlockedByFirewall";
 /// The summary of the others.
 pub const READY: &str = "Ready";
 /// Only a person can help. Present only while it is True (kstatus reads it as failed).
@@ -56,6 +60,10 @@ pub mod reason {
     pub const NOT_REQUIRED: &str = "NotRequired";
     /// The host has not proven itself ready.
     pub const UNPREPARED: &str = "Unprepared";
+    /// Replies of a NAT real server would not come back through a director.
+    pub const NO_RETURN_ROUTE: &str = "NoReturnRoute";
+    /// FullNAT rewrites the client's address.
+    pub const FULL_NAT: &str = "FullNAT";
     /// No VirtualService selects it.
     pub const NOT_SELECTED: &str = "NotSelected";
     /// All is well, for conditions without a more telling word.

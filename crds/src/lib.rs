@@ -27,10 +27,10 @@ pub use lvs::{
     SchedulerFlag, Selector, SelectorOperator, SelectorRequirement, Tunnel, TunnelChecksum, TunnelType, VirtualAddress,
 };
 pub use placement::{
-    AddressOwner, DestinationState, DirectorAddress, DirectorAddressReport, DirectorPart, DirectorReport, HostAddress,
-    HostPart, HostRealServer, HostRealServerReport, HostReport, MarkedPort, PlacedRealServer, PlacedService, Placement,
-    PlacementSpec, PlacementStatus, PlacementSummary, RealServerReport, RouterPart, RouterReport, Subject, SubjectKind,
-    Takes,
+    AddressOwner, DestinationState, DirectorAddress, DirectorAddressReport, DirectorPart, DirectorReport, Forwarding,
+    HostAddress, HostPart, HostRealServer, HostRealServerReport, HostReport, MarkedPort, PlacedRealServer,
+    PlacedService, Placement, PlacementSpec, PlacementStatus, PlacementSummary, RealServerReport, RouterPart,
+    RouterReport, Subject, SubjectKind, Takes,
 };
 pub use real_server::{RealServer, RealServerOfService, RealServerSpec, RealServerStatus, RealServerSummary};
 pub use schema::{all, crd};

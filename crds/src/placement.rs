@@ -6,9 +6,11 @@
 //! * A director's address is placed `Reserved`, and made the node's own (`addressOwner: Node`) only by a writer that sees
 //!   its reservation and no other node's Placement with that address. Writes carry the `resourceVersion` they decided on,
 //!   and Placements are one kind with one order of versions, so of two reservations at least one writer sees both.
-//! * A host's address is first marked `leaving`, and `withdraw` is set only by a writer that sees the mark and no director
-//!   that lists the real server; a real server is listed unprepared first, and its VIP enters `prepared` only when the
-//!   writer sees it listed and its host not leaving.
+//! * What a host does for directors, a VIP that it accepts and the way by which packets reach a real server, is first marked
+//!   `leaving`, and taken back only by a writer that sees the mark and no director that lists the real server with it: the
+//!   VIP by `withdraw`, the way by leaving it out. A director lists a real server unprepared first, or names its `next` way
+//!   beside the one that serves; VIPs enter `prepared`, and the way changes, only when the writer sees it so listed and
+//!   nothing of it leaving on the host.
 
 use crate::director_group::{Masquerade, Timeouts, UndeclaredPorts};
 use crate::lvs::{ForwardingMethod, Persistence, Protocol, Role, Scheduler, SchedulerFlag, Tunnel};
@@ -251,10 +253,25 @@ pub struct PlacedRealServer {
     #[serde(default, skip_serializing_if = "is_zero")]
     #[schemars(range(min = 0, max = 2147483647))]
     pub lower_threshold: i32,
+    /// The way by which it is to be reached when its host is proven ready for that; until then the fields above hold. See
+    /// the module's second rule.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<Forwarding>,
     /// The VIPs for which its host is proven ready, or needs no preparation. Under all others it is not in the table.
     #[schemars(length(max = 32), inner(length(max = 45)))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub prepared: Vec<String>,
+}
+
+/// A way by which packets reach a real server.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Forwarding {
+    /// How packets reach it.
+    pub forwarding_method: ForwardingMethod,
+    /// How TUN wraps them; IPIP when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tunnel: Option<Tunnel>,
 }
 
 /// Host of real servers: which VIPs it must accept silently, and how packets arrive.
@@ -266,8 +283,8 @@ pub struct HostPart {
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub addresses: Vec<HostAddress>,
     /// The real servers on this host, the leaving ones included: by their addresses the operator sees whether a director
-    /// still sends here.
-    #[schemars(length(max = 512))]
+    /// still sends here. One whose method changes is here twice until the old way has left.
+    #[schemars(length(max = 1024))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub real_servers: Vec<HostRealServer>,
     /// The directors' own addresses: nobody else's tunnel packets are unwrapped, and replies of NAT real servers must be
@@ -308,6 +325,10 @@ pub struct HostRealServer {
     /// How TUN wraps them; IPIP when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tunnel: Option<Tunnel>,
+    /// It is going, or is to be reached in another way; the agent still keeps what it needs, and no director may begin to
+    /// send to it by this one. See the module's second rule.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub leaving: bool,
 }
 
 /// Membership of a DirectorGroup: what its services share on this node.
@@ -418,9 +439,9 @@ pub struct HostReport {
     #[schemars(length(max = 64), inner(length(max = 45)))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub addresses: Vec<String>,
-    /// How far the host is for each of its real servers.
+    /// How far the host is: one entry for each of the spec's real servers, in their order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 512))]
+    #[schemars(length(max = 1024))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub real_servers: Vec<HostRealServerReport>,
 }

@@ -136,7 +136,7 @@ pub struct VirtualServiceStatus {
     /// The print columns, as text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub summary: Option<VirtualServiceSummary>,
-    /// Accepted, ResolvedRefs, Programmed, Ready, and Stalled when only a person can help.
+    /// Accepted, ResolvedRefs, Programmed, Ready; Stalled when only a person can help; ClientAddressHidden while FullNAT serves.
     #[serde(default)]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
