@@ -11,13 +11,14 @@ impl Evidence<'_> {
     pub(super) fn host(self, part: &HostPart, former: Option<&HostReport>) -> HostReport {
         let is_left = |entry: &&HostAddress| entry.address.parse().is_ok_and(|vip| self.is_left(entry, vip));
         let left = part.addresses.iter().filter(is_left);
-        let server = |server: &HostRealServer| {
-            let former = former.and_then(|former| former.real_servers.iter().find(|said| said.name == server.name));
-            self.host_real_server(part, server, former)
+        let server = |(place, server): (usize, &HostRealServer)| {
+            // One whose method changes is here twice: only the place tells the two entries apart.
+            let former = former.and_then(|former| former.real_servers.get(place));
+            self.host_real_server(part, server, former.filter(|said| said.name == server.name))
         };
         HostReport {
             addresses: left.map(|entry| entry.address.clone()).collect(),
-            real_servers: part.real_servers.iter().map(server).collect(),
+            real_servers: part.real_servers.iter().enumerate().map(server).collect(),
         }
     }
 
