@@ -329,7 +329,7 @@ fn action(change: &Change) -> &'static str {
     match change {
         Change::SetSysctl { .. } | Change::RestoreSysctl { .. } => "SetSysctl",
         Change::AddAddress { .. } | Change::DeleteAddress { .. } | Change::Announce { .. } => "SetAddress",
-        Change::Ipvs(_) => "SetIPVS",
+        Change::Ipvs(_) | Change::SetTimeouts { .. } => "SetIPVS",
     }
 }
 

@@ -17,7 +17,7 @@ mod sysctl;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use ::ipvs::{DestinationConfig, DestinationKey, ServiceConfig, ServiceKey};
+use ::ipvs::{DestinationConfig, DestinationKey, ServiceConfig, ServiceKey, Timeouts};
 
 use crate::plan::Change;
 use crate::state::{AddressConfig, AddressKey, Facts, Sysctl};
@@ -45,6 +45,12 @@ pub trait Kernel {
     /// # Errors
     /// As [`Kernel::services`].
     fn destinations(&mut self, key: ServiceKey) -> Result<BTreeMap<DestinationKey, DestinationConfig>, KernelError>;
+
+    /// The idle timeouts.
+    ///
+    /// # Errors
+    /// As [`Kernel::services`].
+    fn timeouts(&mut self) -> Result<Timeouts, KernelError>;
 
     /// How many services there are (IPv4 and mark services): the cheap look whether IPVS was flushed.
     ///

@@ -11,7 +11,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use ipvs::ServiceKey;
+use ipvs::{ServiceKey, Timeouts};
 use serde::{Deserialize, Serialize};
 
 use crate::state::Sysctl;
@@ -23,11 +23,15 @@ pub struct Ledger {
     pub services: BTreeSet<ServiceKey>,
     /// Sysctls that we set.
     pub sysctls: BTreeMap<Sysctl, Former>,
+    /// The idle timeouts before us, and those that we set.
+    pub timeouts: Option<FormerTimeouts>,
     /// Whether what stood on VIPs with our mark was taken over, as after the loss of an earlier ledger. It is said before
     /// the first change, so no VIP of that moment is this ledger's doing; from then on it alone says what is ours.
     pub claimed: bool,
     /// Whether a whole pass over a complete list was once made in this boot.
     pub adopted: bool,
+    /// Lines of a later version, in its words: kept as they are, so that going back to it loses nothing.
+    pub later: Vec<String>,
 }
 
 /// A sysctl's value before us, and the value that we set: if neither is there now, somebody else decided since.
@@ -37,6 +41,15 @@ pub struct Former {
     pub former: i64,
     /// What we set.
     pub set: i64,
+}
+
+/// As [`Former`], of the idle timeouts: those of `set` that are not 0 are ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FormerTimeouts {
+    /// All of them.
+    pub former: Timeouts,
+    /// What we set.
+    pub set: Timeouts,
 }
 
 /// One line of the journal.
@@ -71,6 +84,13 @@ pub enum Entry {
         /// Its values.
         value: Former,
     },
+    /// The idle timeouts are ours.
+    Timeouts {
+        /// Their values.
+        value: FormerTimeouts,
+    },
+    /// The idle timeouts were given back.
+    NoTimeouts,
     /// A sysctl was given back, or its interface is gone.
     NoSysctl {
         /// Which.
@@ -80,7 +100,7 @@ pub enum Entry {
 
 const FILE: &str = "ledger.jsonl";
 
-/// Version of the journal's format. Additions keep it; a reader skips lines that it does not know.
+/// Version of the journal's format. Additions keep it; a reader keeps lines that it does not know.
 pub const VERSION: u32 = 1;
 
 impl Ledger {
@@ -99,6 +119,8 @@ impl Ledger {
             Entry::Sysctl { sysctl, value } => {
                 self.sysctls.insert(sysctl.clone(), *value);
             }
+            Entry::Timeouts { value } => self.timeouts = Some(*value),
+            Entry::NoTimeouts => self.timeouts = None,
             Entry::NoSysctl { sysctl } => {
                 self.sysctls.remove(sysctl);
             }
@@ -126,7 +148,7 @@ impl Ledger {
 
     /// Whether nothing in it is ours.
     pub fn is_empty(&self) -> bool {
-        self.services.is_empty() && self.sysctls.is_empty()
+        self.services.is_empty() && self.sysctls.is_empty() && self.timeouts.is_none()
     }
 
     fn entries(&self) -> Vec<Entry> {
@@ -135,6 +157,7 @@ impl Ledger {
             sysctl: sysctl.clone(),
             value: *value,
         });
+        let timeouts = self.timeouts.map(|value| Entry::Timeouts { value });
         let claimed = self.claimed.then_some(Entry::Claimed);
         let adopted = self.adopted.then_some(Entry::Adopted);
         claimed
@@ -142,6 +165,7 @@ impl Ledger {
             .chain(adopted)
             .chain(services)
             .chain(sysctls)
+            .chain(timeouts)
             .collect()
     }
 }
@@ -201,14 +225,17 @@ impl Journal for NoJournal {
 }
 
 fn read(text: &str, boot_id: &str) -> Ledger {
-    let mut lines = text.lines().map(serde_json::from_str::<Entry>);
-    let ours = matches!(
-        lines.next(),
-        Some(Ok(Entry::Ledger { version: VERSION, boot_id: of })) if of == boot_id
-    );
+    // What a crash cut short has no end of line, and was never acted upon.
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    let mut lines = whole.lines();
+    let first = lines.next().and_then(|line| serde_json::from_str(line).ok());
+    let ours = matches!(first, Some(Entry::Ledger { version: VERSION, boot_id: of }) if of == boot_id);
     let mut ledger = Ledger::default();
-    if ours {
-        lines.flatten().for_each(|entry| ledger.record(&entry));
+    for line in lines.filter(|_| ours) {
+        match serde_json::from_str(line) {
+            Ok(entry) => ledger.record(&entry),
+            Err(_) => ledger.later.push(line.to_owned()),
+        }
     }
     ledger
 }
@@ -220,7 +247,12 @@ fn rewrite(path: &Path, ledger: &Ledger, boot_id: &str) -> io::Result<File> {
     }];
     entries.extend(ledger.entries());
     let next: PathBuf = path.with_extension("jsonl.next");
-    fs::write(&next, lines(&entries)?)?;
+    let mut bytes = lines(&entries)?;
+    for line in &ledger.later {
+        bytes.extend_from_slice(line.as_bytes());
+        bytes.push(b'\n');
+    }
+    fs::write(&next, bytes)?;
     fs::rename(&next, path)?;
     OpenOptions::new().append(true).open(path)
 }

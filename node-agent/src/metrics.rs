@@ -154,6 +154,7 @@ pub fn kind(change: &Change) -> &'static str {
         Change::SetSysctl { .. } | Change::RestoreSysctl { .. } => "sysctl",
         Change::AddAddress { .. } | Change::DeleteAddress { .. } => "address",
         Change::Announce { .. } => "announcement",
+        Change::SetTimeouts { .. } => "ipvs_timeouts",
         Change::Ipvs(change) => match change.destination() {
             Some(_) => "ipvs_destination",
             None => "ipvs_service",

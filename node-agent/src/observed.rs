@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use ipvs::{DestinationConfig, DestinationKey, Service, ServiceKey, Table};
+use ipvs::{DestinationConfig, DestinationKey, Service, ServiceKey, Table, Timeouts};
 
 use crate::kernel::{Kernel, KernelError};
 use crate::state::{AddressConfig, AddressKey, Facts, Requirement, Sysctl};
@@ -16,6 +16,8 @@ use crate::state::{AddressConfig, AddressKey, Facts, Requirement, Sysctl};
 pub struct Observed {
     /// The IPVS table, foreign services included.
     pub ipvs: Ipvs,
+    /// The idle timeouts, or why they could not be read; `None` = nobody asks for any, and nobody looked.
+    pub timeouts: Option<Result<Timeouts, KernelError>>,
     /// Addresses that carry our mark.
     pub addresses: BTreeMap<AddressKey, AddressConfig>,
     /// The knobs that were asked for; `None` for one of an interface that is gone, or of a module that is not loaded.

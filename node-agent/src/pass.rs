@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crds::PlacementStatus;
-use ipvs::ServiceKey;
+use ipvs::{ServiceKey, Timeouts};
 use jiff::Timestamp;
 
 use crate::desired::{Desired, address, carrier, desired};
@@ -170,7 +170,7 @@ impl<K: Kernel, J: Journal> Node<K, J> {
     pub fn preview(&mut self, view: &View) -> Result<Plan, KernelError> {
         self.read(view)?;
         let desired = self.desire(view);
-        self.read_sysctls(&desired);
+        self.read_settings(&desired);
         Ok(plan(&desired.state, &self.observed, &self.ledger, absence(view)))
     }
 
@@ -181,13 +181,13 @@ impl<K: Kernel, J: Journal> Node<K, J> {
     pub fn pass(&mut self, view: &View, now: Timestamp) -> Result<Outcome, KernelError> {
         self.read(view)?;
         let desired = self.desire(view);
-        self.read_sysctls(&desired);
+        self.read_settings(&desired);
         let plan_now = plan(&desired.state, &self.observed, &self.ledger, absence(view));
         self.claim(plan_now.ledger)?;
         let (done, refusals) = self.execute(plan_now.steps, &desired.state.serves);
         self.read_back(&done, &refusals)?;
         let desired = self.desire(view);
-        self.read_sysctls(&desired);
+        self.read_settings(&desired);
         let residue = plan(&desired.state, &self.observed, &self.ledger, absence(view));
         self.settle(&desired, view)?;
         let evidence = Evidence {
@@ -212,6 +212,7 @@ impl<K: Kernel, J: Journal> Node<K, J> {
         match &self.observed.ipvs {
             Ipvs::Failed(_) => true,
             Ipvs::Unread | Ipvs::Read(_) if self.observed.blind.is_some() => true,
+            Ipvs::Unread | Ipvs::Read(_) if matches!(self.observed.timeouts, Some(Err(_))) => true,
             Ipvs::Unread | Ipvs::Read(_) => !desired.problems.is_empty(),
         }
     }
@@ -233,8 +234,8 @@ impl<K: Kernel, J: Journal> Node<K, J> {
         Ok(())
     }
 
-    /// Reads the knobs that are asked for, those of `all` beside them, and those that may have to be given back.
-    fn read_sysctls(&mut self, desired: &Desired) {
+    /// Reads what is asked for, and may have to be given back, of the knobs and of the timeouts; `all`'s knobs beside them.
+    fn read_settings(&mut self, desired: &Desired) {
         let asked = desired.state.sysctls.keys();
         let beside = asked.clone().filter(|sysctl| sysctl.interface.is_some());
         let beside = beside.map(|sysctl| Sysctl::of_all(sysctl.knob));
@@ -246,6 +247,8 @@ impl<K: Kernel, J: Journal> Node<K, J> {
         };
         self.observed.read_sysctls(&mut self.kernel, &self.knobs, freshness);
         self.stale.sysctls = self.observed.blind.is_some();
+        let is_asked = desired.state.timeouts != Timeouts::default() || self.ledger.timeouts.is_some();
+        self.observed.timeouts = is_asked.then(|| self.kernel.timeouts());
     }
 
     /// A look at the family loads the module: a node that is no director is left alone.
@@ -352,7 +355,8 @@ impl<K: Kernel, J: Journal> Node<K, J> {
             match change {
                 Change::SetSysctl { .. } | Change::RestoreSysctl { .. } => sysctls = true,
                 Change::AddAddress { .. } | Change::DeleteAddress { .. } => network = true,
-                Change::Announce { .. } => {}
+                // Read in every pass, where they matter.
+                Change::Announce { .. } | Change::SetTimeouts { .. } => {}
                 Change::Ipvs(change) => {
                     services.insert(change.service());
                 }

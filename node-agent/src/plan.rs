@@ -17,9 +17,9 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 
-use ipvs::{ServiceKey, diff_service};
+use ipvs::{ServiceKey, Timeouts, diff_service};
 
-use crate::ledger::{Entry, Former, Ledger};
+use crate::ledger::{Entry, Former, FormerTimeouts, Ledger};
 use crate::observed::Observed;
 use crate::state::{ADDRESS_PROTOCOL, AddressConfig, AddressKey, AddressScope, KernelState, Knob, LOOPBACK, Sysctl};
 
@@ -53,6 +53,11 @@ pub enum Change {
         key: AddressKey,
         /// As it was read: the kernel finds IPv4 addresses by prefix length too.
         config: AddressConfig,
+    },
+    /// `ipvsadm --set`; 0 leaves a timeout as it is.
+    SetTimeouts {
+        /// In seconds.
+        timeouts: Timeouts,
     },
     /// A line of ipvsadm.
     Ipvs(ipvs::Change),
@@ -108,6 +113,7 @@ pub fn plan(desired: &KernelState, observed: &Observed, ledger: &Ledger, absence
     services(&mut plan, desired, observed, ledger);
     addresses(&mut plan, desired, observed);
     sysctls(&mut plan, desired, observed, ledger);
+    timeouts(&mut plan, desired, observed, ledger);
     match absence {
         Absence::IsBelieved => {}
         Absence::IsIgnorance => plan.steps.retain(|(_, change)| !change.takes_away()),
@@ -243,6 +249,29 @@ fn sysctls(plan: &mut Plan, desired: &KernelState, observed: &Observed, ledger: 
     }
 }
 
+/// What is asked for, and what was set before and is asked for no more: that becomes as it was, unless somebody else set
+/// it since.
+fn timeouts(plan: &mut Plan, desired: &KernelState, observed: &Observed, ledger: &Ledger) {
+    let Some(Ok(present)) = observed.timeouts else { return };
+    let record = ledger.timeouts.unwrap_or(FormerTimeouts {
+        former: present,
+        set: Timeouts::default(),
+    });
+    let given_back = record.former.where_equal(record.set, present);
+    let wanted = desired.timeouts.or(given_back);
+    if wanted.hold_in(present) {
+        return;
+    }
+    if desired.timeouts != Timeouts::default() {
+        let set = desired.timeouts;
+        plan.ledger.push(Entry::Timeouts {
+            value: FormerTimeouts { set, ..record },
+        });
+    }
+    plan.steps
+        .push((Stage::DirectorSysctls, Change::SetTimeouts { timeouts: wanted }));
+}
+
 fn stage_of(sysctl: &Sysctl) -> Stage {
     match sysctl.knob {
         Knob::ArpIgnore | Knob::ArpAnnounce | Knob::RpFilter => Stage::HostSysctls,
@@ -271,6 +300,13 @@ pub fn settled(desired: &KernelState, observed: &Observed, ledger: &Ledger, abse
                 .filter(gone)
                 .map(|key| Entry::NoService { key: *key }),
         );
+    }
+    if let Some(record) = ledger.timeouts
+        && let Some(Ok(present)) = observed.timeouts
+        && desired.timeouts == Timeouts::default()
+        && record.former.where_equal(record.set, present).hold_in(present)
+    {
+        over.push(Entry::NoTimeouts);
     }
     // What could not be read is not over.
     let sysctls = ledger.sysctls.iter().filter(|_| observed.blind.is_none());
@@ -323,7 +359,9 @@ impl Change {
                 | ipvs::Change::AddDestination { .. }
                 | ipvs::Change::EditDestination { .. } => false,
             },
-            Self::SetSysctl { .. } | Self::AddAddress { .. } | Self::Announce { .. } => false,
+            Self::SetSysctl { .. } | Self::AddAddress { .. } | Self::SetTimeouts { .. } | Self::Announce { .. } => {
+                false
+            }
         }
     }
 }
@@ -360,6 +398,7 @@ impl fmt::Display for Change {
                     key.address, config.prefix_length, key.interface
                 )
             }
+            Self::SetTimeouts { timeouts } => write!(f, "ipvsadm --set {timeouts}"),
             Self::Ipvs(change) => write!(f, "{change}"),
             Self::Announce { key } => write!(f, "arping -U -c 1 -I {} {}", key.interface, key.address),
         }

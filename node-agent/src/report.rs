@@ -126,6 +126,11 @@ impl<'a> Evidence<'a> {
         {
             return Verdict::no(reason_of(error), error.to_string());
         }
+        if placed.spec.virtual_router.is_some()
+            && let Some(Err(error)) = &self.observed.timeouts
+        {
+            return Verdict::no(reason_of(error), error.to_string());
+        }
         if let Some((change, error)) = self.refusals.iter().find(|(change, _)| concern.covers(change)) {
             return Verdict::no(reason_of(error), format!("{change}: {error}"));
         }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use ipvs::{ServiceKey, Table};
+use ipvs::{ServiceKey, Table, Timeouts};
 use serde::{Deserialize, Serialize};
 
 mod sysctl;
@@ -26,46 +26,11 @@ pub struct KernelState {
     pub addresses: BTreeMap<AddressKey, AddressConfig>,
     /// What knobs must be.
     pub sysctls: BTreeMap<Sysctl, Requirement>,
-    /// Idle timeouts of IPVS connections that somebody asked for.
+    /// Idle timeouts of IPVS connections; 0 = nobody asks for one.
     pub timeouts: Timeouts,
     /// Which services make it worth holding an address: a VIP none of whose services is programmed would only refuse its
     /// clients. Not itself a state of the kernel.
     pub serves: BTreeMap<IpAddr, BTreeSet<ServiceKey>>,
-}
-
-/// `ipvsadm --set`, in seconds; `None` = as it is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Timeouts {
-    /// Of established TCP connections.
-    pub tcp: Option<u32>,
-    /// Of TCP connections after a FIN.
-    pub tcp_fin: Option<u32>,
-    /// Of UDP.
-    pub udp: Option<u32>,
-}
-
-impl Timeouts {
-    /// Nothing is asked for.
-    pub const NONE: Self = Self {
-        tcp: None,
-        tcp_fin: None,
-        udp: None,
-    };
-
-    /// These, and the other's where these ask for nothing.
-    pub fn or(self, other: Self) -> Self {
-        let Self { tcp, tcp_fin, udp } = self;
-        Self {
-            tcp: tcp.or(other.tcp),
-            tcp_fin: tcp_fin.or(other.tcp_fin),
-            udp: udp.or(other.udp),
-        }
-    }
-
-    /// Whether the other has the value of each that is asked for here.
-    pub fn hold_in(self, other: Self) -> bool {
-        self.or(other) == other
-    }
 }
 
 /// What an address is identified by.

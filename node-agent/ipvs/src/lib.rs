@@ -34,5 +34,5 @@ pub use message::{Command, IpvsMessage};
 pub use operation::{Operation, random_operations};
 pub use table::{
     DestinationConfig, DestinationKey, Family, ForwardingMethod, Netmask, Protocol, Scheduler, Service, ServiceConfig,
-    ServiceFlags, ServiceKey, Table, Tunnel, TunnelFlags, TunnelType,
+    ServiceFlags, ServiceKey, Table, Timeouts, Tunnel, TunnelFlags, TunnelType,
 };

@@ -11,7 +11,7 @@ use crate::diff::Change;
 use crate::operation::{
     DestinationIdentity, DestinationSettings, Operation, ServiceIdentity, ServiceSettings, TunnelSettings,
 };
-use crate::table::ServiceKey;
+use crate::table::{ServiceKey, Timeouts};
 use crate::uapi::*;
 
 mod reply;
@@ -126,6 +126,29 @@ impl IpvsMessage {
         Self {
             command: Command::GetInfo,
             attributes: Vec::new(),
+        }
+    }
+
+    /// GET_CONFIG: the idle timeouts.
+    #[must_use]
+    pub fn get_config() -> Self {
+        Self {
+            command: Command::GetConfig,
+            attributes: Vec::new(),
+        }
+    }
+
+    /// SET_CONFIG: `ipvsadm --set`. The kernel keeps a timeout that is given as 0.
+    #[must_use]
+    pub fn set_config(timeouts: &Timeouts) -> Self {
+        let Timeouts { tcp, tcp_fin, udp } = timeouts;
+        Self {
+            command: Command::SetConfig,
+            attributes: vec![
+                Attribute::TimeoutTcp(*tcp),
+                Attribute::TimeoutTcpFin(*tcp_fin),
+                Attribute::TimeoutUdp(*udp),
+            ],
         }
     }
 

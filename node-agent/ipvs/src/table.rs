@@ -185,6 +185,19 @@ pub struct Service {
     pub destinations: BTreeMap<DestinationKey, DestinationConfig>,
 }
 
+/// Idle timeouts of connections, in seconds (`ipvsadm --set`, `ipvsadm -L --timeout`): one set for a network namespace.
+///
+/// 0 stands for whatever it is, as in SET_CONFIG; no reply of the kernel holds it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Timeouts {
+    /// Of established TCP connections.
+    pub tcp: u32,
+    /// Of TCP connections after a FIN.
+    pub tcp_fin: u32,
+    /// Of UDP.
+    pub udp: u32,
+}
+
 /// All virtual services of one network namespace, or the part of them that is ours.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

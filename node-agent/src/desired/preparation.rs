@@ -13,9 +13,10 @@ use std::net::IpAddr;
 
 use crds::{DirectorPart, ForwardingMethod, Masquerade, RouterPart};
 use ipnet::IpNet;
+use ipvs::Timeouts;
 
 use super::Problem;
-use crate::state::{Facts, KernelState, Knob, Requirement, Sysctl, Timeouts};
+use crate::state::{Facts, KernelState, Knob, Requirement, Sysctl};
 
 /// What the services of a part need.
 pub(super) fn of_director(state: &mut KernelState, part: &DirectorPart, facts: &Facts) {
@@ -62,17 +63,16 @@ pub(super) fn of_group(state: &mut KernelState, part: &RouterPart, facts: &Facts
         }
     }
     if let Some(timeouts) = part.timeouts {
-        let seconds = |value: Option<i32>| value.and_then(|value| u32::try_from(value).ok());
+        let seconds = |value: Option<i32>| value.and_then(|value| u32::try_from(value).ok()).unwrap_or(0);
         let wanted = Timeouts {
             tcp: seconds(timeouts.tcp_seconds),
             tcp_fin: seconds(timeouts.tcp_fin_seconds),
             udp: seconds(timeouts.udp_seconds),
         };
-        let first = state.timeouts.or(wanted);
-        if !wanted.hold_in(first) {
+        state.timeouts = state.timeouts.or(wanted);
+        if !wanted.hold_in(state.timeouts) {
             problems.push(Problem::TimeoutsDisagree);
         }
-        state.timeouts = first;
     }
     problems
 }

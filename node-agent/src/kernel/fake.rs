@@ -6,17 +6,25 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use ipvs::{DestinationKey, Errno, FakeIpvs, ServiceKey, Table};
+use ipvs::{DestinationKey, Errno, FakeIpvs, ServiceKey, Table, Timeouts};
 
 use crate::state::{AddressKey, AddressScope, Interface, Knob, LOOPBACK, Route, Sysctl};
 
 mod port;
 mod rules;
 
+/// The kernel's own (net/netfilter/ipvs/ip_vs_proto_tcp.c, ip_vs_proto_udp.c).
+const TIMEOUTS: Timeouts = Timeouts {
+    tcp: 900,
+    tcp_fin: 120,
+    udp: 300,
+};
+
 /// One host's kernel, as a value.
 #[derive(Clone, Debug)]
 pub struct FakeKernel {
     ipvs: FakeIpvs,
+    timeouts: Timeouts,
     module_missing: bool,
     hidden_in_dumps: BTreeSet<ServiceKey>,
     addresses: BTreeMap<AddressEntry, Held>,
@@ -61,6 +69,7 @@ impl FakeKernel {
     pub fn new() -> Self {
         let mut kernel = Self {
             ipvs: FakeIpvs::new(),
+            timeouts: TIMEOUTS,
             module_missing: false,
             hidden_in_dumps: BTreeSet::new(),
             addresses: BTreeMap::new(),
@@ -168,6 +177,11 @@ impl FakeKernel {
         self.sysctls.insert(sysctl, value);
     }
 
+    /// Somebody else sets the idle timeouts (`ipvsadm --set`).
+    pub fn set_timeouts(&mut self, timeouts: Timeouts) {
+        self.timeouts = timeouts.or(self.timeouts);
+    }
+
     /// `/proc/sys` is mounted read-only, or writable again.
     pub fn set_read_only_sysctls(&mut self, read_only: bool) {
         self.read_only_sysctls = read_only;
@@ -240,6 +254,7 @@ impl FakeKernel {
     /// boot (interfaces, addresses of others, routes, [`FakeKernel::set_boot_sysctl`]) is there again.
     pub fn reboot(&mut self) {
         self.ipvs.overwrite(Table::default());
+        self.timeouts = TIMEOUTS;
         self.addresses.retain(|_, held| !held.ours);
         for (sysctl, value) in &mut self.sysctls {
             *value = rules::default_of(sysctl.knob);

@@ -1,7 +1,7 @@
 //! IPVS over generic netlink, and the one socket option that is faster than it.
 
 use ::ipvs::message::{DestinationReply, ServiceReply};
-use ::ipvs::{Errno, Family, IpvsMessage, ServiceKey};
+use ::ipvs::{Errno, Family, IpvsMessage, ServiceKey, Timeouts};
 use netlink_packet_core::{Emitable, NlasIterator, ParseableParametrized};
 use netlink_packet_generic::constants::{CTRL_ATTR_FAMILY_ID, GENL_ID_CTRL};
 use netlink_packet_generic::ctrl::nlas::GenlCtrlAttrs;
@@ -73,6 +73,16 @@ impl IpvsSocket {
         let replies = self.read(&IpvsMessage::dump_destinations(key), Socket::dump)?;
         let destinations = replies.iter().map(|reply| reply.destination(family).map_err(undecoded));
         destinations.collect()
+    }
+
+    /// The reply to GET_CONFIG.
+    ///
+    /// # Errors
+    /// As [`IpvsSocket::services`].
+    pub fn timeouts(&mut self) -> Result<Timeouts, KernelError> {
+        let replies = self.read(&IpvsMessage::get_config(), Socket::ask)?;
+        let reply = replies.first().map(|reply| reply.timeouts().map_err(undecoded));
+        reply.unwrap_or_else(|| Err(KernelError::Io("GET_CONFIG was not answered".to_owned())))
     }
 
     /// Sends changes, in order and in few sends. One result for each: a deletion of what is gone is done.

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use ipvs::{DestinationConfig, DestinationKey, ServiceConfig, ServiceKey};
+use ipvs::message::IpvsMessage;
+use ipvs::{DestinationConfig, DestinationKey, ServiceConfig, ServiceKey, Timeouts};
 
 use super::address::Network;
 use super::ipvs::{IpvsSocket, service_count};
@@ -54,6 +55,7 @@ impl Linux {
                 let link = self.network.link(&key.interface)?;
                 announce::announce(&link, key.address)
             }
+            Change::SetTimeouts { timeouts } => self.ipvs.execute(&[IpvsMessage::set_config(timeouts)]).remove(0),
             Change::Ipvs(change) => self.ipvs.apply(&[change]).remove(0),
         }
     }
@@ -74,6 +76,10 @@ impl Kernel for Linux {
         Ok(destinations
             .map(|destination| (destination.key, destination.config))
             .collect())
+    }
+
+    fn timeouts(&mut self) -> Result<Timeouts, KernelError> {
+        self.ipvs.timeouts()
     }
 
     fn service_count(&mut self) -> Result<usize, KernelError> {
@@ -117,6 +123,7 @@ fn of_ipvs(change: &Change) -> Option<&ipvs::Change> {
         | Change::RestoreSysctl { sysctl: _, value: _ }
         | Change::AddAddress { key: _, config: _ }
         | Change::DeleteAddress { key: _, config: _ }
+        | Change::SetTimeouts { timeouts: _ }
         | Change::Announce { key: _ } => None,
     }
 }

@@ -56,13 +56,19 @@ fn a_torn_last_line_loses_only_itself() {
 }
 
 #[test]
-fn a_line_of_a_later_version_is_skipped() {
+fn a_line_of_a_later_version_survives_an_agent_that_does_not_know_it() {
     let header = serde_json::to_string(&Entry::Ledger {
         version: VERSION,
         boot_id: "b".to_owned(),
     })
     .unwrap();
     let known = serde_json::to_string(&Entry::Service { key: service() }).unwrap();
-    let ledger = read(&format!("{header}\n{{\"tunnel\":{{}}}}\n{known}\n"), "b");
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ledger.jsonl");
+    let later = "{\"novel\":{}}";
+    fs::write(&path, format!("{header}\n{later}\n{known}\n")).unwrap();
+    let (_, ledger) = JournalFile::open(dir.path(), "b").unwrap();
     assert!(ledger.services.contains(&service()));
+    let kept = fs::read_to_string(&path).unwrap();
+    assert!(kept.lines().any(|line| line == later), "{kept}");
 }

@@ -9,6 +9,8 @@ use crds::{DestinationState, PlacementSpec, Role};
 use expect_test::{Expect, expect};
 use ipvs::{DestinationKey, Errno};
 
+mod methods;
+
 const VIP: &str = "192.168.56.100";
 
 const DIRECTOR: &str = "

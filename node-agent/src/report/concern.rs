@@ -74,6 +74,7 @@ impl Concern {
     pub fn covers(&self, change: &Change) -> bool {
         match change {
             Change::SetSysctl { sysctl, value: _ } => self.covers_sysctl(sysctl),
+            Change::SetTimeouts { timeouts: _ } => self.is_member,
             Change::RestoreSysctl { sysctl: _, value: _ } => false,
             Change::AddAddress { key, config: _ }
             | Change::DeleteAddress { key, config: _ }

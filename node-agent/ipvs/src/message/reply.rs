@@ -4,7 +4,7 @@ use super::{Command, IpvsMessage};
 use crate::attribute::{Attribute, CounterAttribute, DestinationAttribute, ServiceAttribute};
 use crate::table::{
     DestinationConfig, DestinationKey, Family, ForwardingMethod, Netmask, Protocol, Scheduler, ServiceConfig,
-    ServiceFlags, ServiceKey, Tunnel, TunnelFlags, TunnelType,
+    ServiceFlags, ServiceKey, Timeouts, Tunnel, TunnelFlags, TunnelType,
 };
 
 /// A reply that does not say what it must. The kernel of this version never sends one.
@@ -85,6 +85,24 @@ impl IpvsMessage {
             }
         });
         ServiceFields::collect(attributes.ok_or(ReplyError::Missing("IPVS_CMD_ATTR_SERVICE"))?).reply()
+    }
+
+    /// The timeouts of a reply to GET_CONFIG.
+    pub fn timeouts(&self) -> Result<Timeouts, ReplyError> {
+        if self.command != Command::SetConfig {
+            return Err(ReplyError::Unexpected(self.command));
+        }
+        let mut timeouts = Timeouts::default();
+        for attribute in &self.attributes {
+            if let Attribute::TimeoutTcp(seconds) = attribute {
+                timeouts.tcp = *seconds;
+            } else if let Attribute::TimeoutTcpFin(seconds) = attribute {
+                timeouts.tcp_fin = *seconds;
+            } else if let Attribute::TimeoutUdp(seconds) = attribute {
+                timeouts.udp = *seconds;
+            }
+        }
+        Ok(timeouts)
     }
 
     /// The destination of a reply to GET_DEST; `service` is the family of the service that was asked about, which holds

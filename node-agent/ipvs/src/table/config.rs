@@ -203,3 +203,43 @@ impl DestinationConfig {
         }
     }
 }
+
+impl Timeouts {
+    /// These, and the other's where these are 0.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        let Self { tcp, tcp_fin, udp } = self;
+        let first = |own, other| if own == 0 { other } else { own };
+        Self {
+            tcp: first(tcp, other.tcp),
+            tcp_fin: first(tcp_fin, other.tcp_fin),
+            udp: first(udp, other.udp),
+        }
+    }
+
+    /// Whether the other has each of these that is not 0.
+    #[must_use]
+    pub fn hold_in(self, other: Self) -> bool {
+        self.or(other) == other
+    }
+
+    /// Of these, those that the other has in common with a third: 0 elsewhere.
+    #[must_use]
+    pub fn where_equal(self, other: Self, third: Self) -> Self {
+        let Self { tcp, tcp_fin, udp } = self;
+        let keep = |own, other, third| if other == third { own } else { 0 };
+        Self {
+            tcp: keep(tcp, other.tcp, third.tcp),
+            tcp_fin: keep(tcp_fin, other.tcp_fin, third.tcp_fin),
+            udp: keep(udp, other.udp, third.udp),
+        }
+    }
+}
+
+impl fmt::Display for Timeouts {
+    /// As `ipvsadm --set` takes them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { tcp, tcp_fin, udp } = self;
+        write!(f, "{tcp} {tcp_fin} {udp}")
+    }
+}

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use ipvs::{DestinationConfig, DestinationKey, Errno, ServiceConfig, ServiceKey};
+use ipvs::{DestinationConfig, DestinationKey, Errno, ServiceConfig, ServiceKey, Timeouts};
 
 use super::FakeKernel;
 use crate::kernel::{Kernel, KernelError, answer};
@@ -36,6 +36,12 @@ impl Kernel for FakeKernel {
         self.loaded()?;
         let destinations = self.ipvs.dump_destinations(&key).map_err(refused)?;
         Ok(destinations.into_iter().collect())
+    }
+
+    fn timeouts(&mut self) -> Result<Timeouts, KernelError> {
+        self.alive()?;
+        self.loaded()?;
+        Ok(self.timeouts)
     }
 
     fn service_count(&mut self) -> Result<usize, KernelError> {
@@ -132,6 +138,11 @@ impl FakeKernel {
             Change::Ipvs(change) => {
                 self.loaded()?;
                 answer::of_ipvs(change, self.ipvs.apply(change))
+            }
+            Change::SetTimeouts { timeouts } => {
+                self.loaded()?;
+                self.timeouts = timeouts.or(self.timeouts);
+                Ok(())
             }
             Change::Announce { key } => self.interface(&key.interface).map(|_| ()),
         }
