@@ -27,12 +27,12 @@ use crate::state::{AddressConfig, AddressKey, Facts, Sysctl};
 /// Guarantees that callers rely on: a read that fails is an error, never an empty answer; a change that is refused
 /// disturbs none of its neighbours.
 pub trait Kernel {
-    /// All services, by a dump. A dump that others write into meanwhile misses entries without a sign: absence is
+    /// All services, by a dump, in the kernel's order, which is the one in which a flush deletes them. A dump that others write into meanwhile misses entries without a sign: absence is
     /// believed only after [`Kernel::service`] says so too.
     ///
     /// # Errors
     /// [`KernelError::ModuleMissing`] when there is no IPVS; others as the kernel says.
-    fn services(&mut self) -> Result<BTreeMap<ServiceKey, ServiceConfig>, KernelError>;
+    fn services(&mut self) -> Result<Vec<(ServiceKey, ServiceConfig)>, KernelError>;
 
     /// One service; `None` is the kernel's word (ESRCH) that it does not exist.
     ///

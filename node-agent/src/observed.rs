@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use ipvs::{DestinationConfig, DestinationKey, Service, ServiceKey, Table, Timeouts};
+use ipvs::{DestinationConfig, DestinationKey, Service, ServiceConfig, ServiceKey, Table, Timeouts};
 
 use crate::kernel::{Kernel, KernelError};
 use crate::state::{AddressConfig, AddressKey, Facts, Requirement, Sysctl};
@@ -16,6 +16,8 @@ use crate::state::{AddressConfig, AddressKey, Facts, Requirement, Sysctl};
 pub struct Observed {
     /// The IPVS table, foreign services included.
     pub ipvs: Ipvs,
+    /// The places of services in the kernel's dump.
+    pub order: BTreeMap<ServiceKey, usize>,
     /// The idle timeouts, or why they could not be read; `None` = nobody asks for any, and nobody looked.
     pub timeouts: Option<Result<Timeouts, KernelError>>,
     /// Addresses that carry our mark.
@@ -130,8 +132,10 @@ impl Observed {
         };
     }
 
-    fn whole_table(&self, kernel: &mut impl Kernel, expected: &BTreeSet<ServiceKey>) -> Result<Table, KernelError> {
-        let mut configs = kernel.services()?;
+    fn whole_table(&mut self, kernel: &mut impl Kernel, expected: &BTreeSet<ServiceKey>) -> Result<Table, KernelError> {
+        let dumped = kernel.services()?;
+        self.remember_order(&dumped, expected);
+        let mut configs: BTreeMap<_, _> = dumped.into_iter().collect();
         let former = self.ipvs.table().into_iter().flat_map(|table| table.services.keys());
         for key in former.chain(expected) {
             if !configs.contains_key(key)
@@ -146,6 +150,17 @@ impl Observed {
             table.services.insert(key, Service { config, destinations });
         }
         Ok(table)
+    }
+
+    /// Keeps the order of the last dump that held a service, also of those that it lacks and that are `expected`: after a
+    /// flush it is what tells how to repair it.
+    pub fn remember_order(&mut self, dumped: &[(ServiceKey, ServiceConfig)], expected: &BTreeSet<ServiceKey>) {
+        let is_there: BTreeSet<&ServiceKey> = dumped.iter().map(|(key, _)| key).collect();
+        self.order
+            .retain(|key, _| is_there.contains(key) || expected.contains(key));
+        for (place, (key, _)) in dumped.iter().enumerate() {
+            self.order.insert(*key, place);
+        }
     }
 
     /// Reads one service again.

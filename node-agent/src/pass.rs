@@ -153,14 +153,21 @@ impl<K: Kernel, J: Journal> Node<K, J> {
         for key in self.audit.rest.split_off(from) {
             self.observed.read_service(&mut self.kernel, key);
         }
-        before != self.observed
+        // Another order of the same table is no news.
+        self.observed
+            != Observed {
+                order: self.observed.order.clone(),
+                ..before
+            }
     }
 
     fn audit_services(&mut self) {
         let Ipvs::Read(table) = &self.observed.ipvs else { return };
-        let known: BTreeSet<ServiceKey> = table.services.keys().copied().collect();
+        let mut all: BTreeSet<ServiceKey> = table.services.keys().copied().collect();
         let Ok(read) = self.kernel.services() else { return };
-        self.audit.rest = known.union(&read.keys().copied().collect()).copied().collect();
+        self.observed.remember_order(&read, &self.ledger.services);
+        all.extend(read.into_iter().map(|(key, _)| key));
+        self.audit.rest = all.into_iter().collect();
     }
 
     /// What the next pass would change, without changing anything.

@@ -13,11 +13,13 @@
 //! | host address down | no director sends here any more: the operator saw to that |
 //! | sysctl restore | silent until the VIP is gone |
 
+mod services;
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 
-use ipvs::{ServiceKey, Timeouts, diff_service};
+use ipvs::{ServiceKey, Timeouts};
 
 use crate::ledger::{Entry, Former, FormerTimeouts, Ledger};
 use crate::observed::Observed;
@@ -110,7 +112,7 @@ pub enum Absence {
 /// `plan(x, x)` has no steps; the same input gives the same output; nothing foreign is touched.
 pub fn plan(desired: &KernelState, observed: &Observed, ledger: &Ledger, absence: Absence) -> Plan {
     let mut plan = Plan::default();
-    services(&mut plan, desired, observed, ledger);
+    services::plan(&mut plan, desired, observed, ledger);
     addresses(&mut plan, desired, observed);
     sysctls(&mut plan, desired, observed, ledger);
     timeouts(&mut plan, desired, observed, ledger);
@@ -120,46 +122,6 @@ pub fn plan(desired: &KernelState, observed: &Observed, ledger: &Ledger, absence
     }
     plan.steps.sort_by_key(|(stage, _)| *stage);
     plan
-}
-
-fn services(plan: &mut Plan, desired: &KernelState, observed: &Observed, ledger: &Ledger) {
-    let Some(table) = observed.ipvs.table() else { return };
-    let marked = observed.vips();
-    let claimed = |key: &ServiceKey| !ledger.claimed && vip_of(key).is_some_and(|vip| marked.contains(&vip));
-    let ours = |key: &ServiceKey| ledger.services.contains(key) || claimed(key);
-    let lost = table
-        .services
-        .keys()
-        .filter(|key| claimed(key) && !ledger.services.contains(*key));
-    plan.ledger.extend(lost.map(|key| Entry::Service { key: *key }));
-    let mut deletions = Vec::new();
-    for (key, service) in &desired.ipvs.services {
-        let present = table.services.get(key);
-        if present.is_some_and(|present| present != service && !ours(key)) {
-            plan.foreign.insert(*key);
-            continue;
-        }
-        let is_recorded = ledger.services.contains(key) || (present.is_some() && claimed(key));
-        if !is_recorded {
-            plan.ledger.push(Entry::Service { key: *key });
-        }
-        for change in diff_service(*key, Some(service), present) {
-            match change {
-                ipvs::Change::DeleteDestination { .. } | ipvs::Change::DeleteService { .. } => deletions.push(change),
-                ipvs::Change::AddService { .. }
-                | ipvs::Change::EditService { .. }
-                | ipvs::Change::AddDestination { .. }
-                | ipvs::Change::EditDestination { .. } => plan.steps.push((Stage::Ipvs, Change::Ipvs(change))),
-            }
-        }
-    }
-    let leftover = table
-        .services
-        .keys()
-        .filter(|key| !desired.ipvs.services.contains_key(*key) && ours(key));
-    deletions.extend(leftover.map(|key| ipvs::Change::DeleteService { service: *key }));
-    plan.steps
-        .extend(deletions.into_iter().map(|change| (Stage::Ipvs, Change::Ipvs(change))));
 }
 
 fn addresses(plan: &mut Plan, desired: &KernelState, observed: &Observed) {

@@ -62,7 +62,7 @@ impl Linux {
 }
 
 impl Kernel for Linux {
-    fn services(&mut self) -> Result<BTreeMap<ServiceKey, ServiceConfig>, KernelError> {
+    fn services(&mut self) -> Result<Vec<(ServiceKey, ServiceConfig)>, KernelError> {
         let services = self.ipvs.services()?.into_iter();
         Ok(services.map(|service| (service.key, service.config)).collect())
     }

@@ -11,7 +11,7 @@ use crate::plan::Change;
 use crate::state::{AddressConfig, AddressKey, Facts, Sysctl};
 
 impl Kernel for FakeKernel {
-    fn services(&mut self) -> Result<BTreeMap<ServiceKey, ServiceConfig>, KernelError> {
+    fn services(&mut self) -> Result<Vec<(ServiceKey, ServiceConfig)>, KernelError> {
         self.alive()?;
         self.loaded()?;
         let services = self.ipvs.dump_services().map_err(refused)?;

@@ -1,0 +1,116 @@
+//! The changes of IPVS: which services are ours, and in which order the kernel takes them cheaply.
+//!
+//! Deleted destinations stay in a list of the kernel for two minutes, and every new one walks it, the last deleted first
+//! (`ip_vs_trash_get_dest`, net/netfilter/ipvs/ip_vs_ctl.c). So nothing is deleted to be added again; and what a flush took
+//! away is put back in the reverse of the order in which it went, which is the kernel's own: that of its dumps.
+
+use ipvs::{Change as IpvsChange, Scheduler, Service, ServiceConfig, ServiceFlags, ServiceKey, diff_service};
+
+use super::{Change, Plan, Stage, vip_of};
+use crate::ledger::{Entry, Ledger};
+use crate::observed::Observed;
+use crate::state::{KernelState, LOOPBACK};
+
+/// From so many destinations on, a new service with `mh` gets them under `rr`: mh builds its whole table for each one.
+const MANY_FOR_MH: usize = 8;
+
+pub(super) fn plan(plan: &mut Plan, desired: &KernelState, observed: &Observed, ledger: &Ledger) {
+    let Some(table) = observed.ipvs.table() else { return };
+    let marked = observed.vips();
+    let claimed = |key: &ServiceKey| !ledger.claimed && vip_of(key).is_some_and(|vip| marked.contains(&vip));
+    let ours = |key: &ServiceKey| ledger.services.contains(key) || claimed(key);
+    let lost = table
+        .services
+        .keys()
+        .filter(|key| claimed(key) && !ledger.services.contains(*key));
+    plan.ledger.extend(lost.map(|key| Entry::Service { key: *key }));
+    let mut changes = Changes::default();
+    for (key, service) in &desired.ipvs.services {
+        let present = table.services.get(key);
+        if present.is_some_and(|present| present != service && !ours(key)) {
+            plan.foreign.insert(*key);
+            continue;
+        }
+        let is_recorded = ledger.services.contains(key) || (present.is_some() && claimed(key));
+        if !is_recorded {
+            plan.ledger.push(Entry::Service { key: *key });
+        }
+        match present {
+            None => changes.missing.push((*key, fresh(*key, service, observed))),
+            Some(_) => changes.take(diff_service(*key, Some(service), present)),
+        }
+    }
+    let leftover = table
+        .services
+        .keys()
+        .filter(|key| !desired.ipvs.services.contains_key(*key) && ours(key));
+    changes.take(
+        leftover
+            .map(|key| IpvsChange::DeleteService { service: *key })
+            .collect(),
+    );
+    let steps = changes.in_order(observed).into_iter();
+    plan.steps
+        .extend(steps.map(|change| (Stage::Ipvs, Change::Ipvs(change))));
+}
+
+/// The changes by what they do: edits are few and felt at once, new services are many, deletions come last, so that
+/// replacing the only destination leaves no moment without one.
+#[derive(Default)]
+struct Changes {
+    edits: Vec<IpvsChange>,
+    missing: Vec<(ServiceKey, Vec<IpvsChange>)>,
+    deletions: Vec<IpvsChange>,
+}
+
+impl Changes {
+    fn take(&mut self, changes: Vec<IpvsChange>) {
+        for change in changes {
+            match change {
+                IpvsChange::DeleteDestination { .. } | IpvsChange::DeleteService { .. } => self.deletions.push(change),
+                IpvsChange::AddService { .. }
+                | IpvsChange::EditService { .. }
+                | IpvsChange::AddDestination { .. }
+                | IpvsChange::EditDestination { .. } => self.edits.push(change),
+            }
+        }
+    }
+
+    /// Services that the kernel has never shown come behind those that it lost: they are in no list of deleted ones.
+    fn in_order(mut self, observed: &Observed) -> Vec<IpvsChange> {
+        let place = |key: &ServiceKey| observed.order.get(key).copied();
+        self.missing.sort_by_key(|(key, _)| std::cmp::Reverse(place(key)));
+        let missing = self.missing.into_iter().flat_map(|(_, changes)| changes);
+        self.edits.into_iter().chain(missing).chain(self.deletions).collect()
+    }
+}
+
+/// A service that is not there.
+fn fresh(key: ServiceKey, service: &Service, observed: &Observed) -> Vec<IpvsChange> {
+    let mut changes = diff_service(key, Some(service), None);
+    let serves = |vip| {
+        observed
+            .addresses
+            .keys()
+            .any(|held| held.address == vip && held.interface != LOOPBACK)
+    };
+    let is_reached = vip_of(&key).is_none_or(serves);
+    if is_reached || service.config.scheduler != Scheduler::new("mh") || service.destinations.len() < MANY_FOR_MH {
+        return changes;
+    }
+    if let Some(IpvsChange::AddService { service: _, config }) = changes.first_mut() {
+        *config = ServiceConfig {
+            scheduler: Scheduler::new("rr"),
+            flags: ServiceFlags::NONE,
+            ..config.clone()
+        };
+    }
+    changes.push(IpvsChange::EditService {
+        service: key,
+        config: service.config.clone(),
+    });
+    changes
+}
+
+#[cfg(test)]
+mod tests;
