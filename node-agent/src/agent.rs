@@ -330,6 +330,7 @@ fn action(change: &Change) -> &'static str {
         Change::SetSysctl { .. } | Change::RestoreSysctl { .. } => "SetSysctl",
         Change::AddAddress { .. } | Change::DeleteAddress { .. } | Change::Announce { .. } => "SetAddress",
         Change::Ipvs(_) | Change::SetTimeouts { .. } => "SetIPVS",
+        Change::Tunnel(_) => "SetTunnel",
     }
 }
 

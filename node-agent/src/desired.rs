@@ -10,13 +10,16 @@ use crds::DirectorAddress;
 use ipvs::ServiceKey;
 
 use crate::state::{AddressConfig, AddressScope, Facts, KernelState};
+use crate::tunnel::Obstacle;
 use crate::view::{PlacementKey, View};
 
+mod decapsulation;
 mod director;
 mod host;
 mod preparation;
 mod services;
 
+pub use decapsulation::way_to;
 pub use services::keys;
 
 /// The desired state, and what of the Placements cannot be part of it.
@@ -70,6 +73,17 @@ pub enum Problem {
     /// Two groups that meet on this node ask for different timeouts; the first by name has its way.
     #[error("another DirectorGroup on this node has other timeouts: make them equal")]
     TimeoutsDisagree,
+    /// A real server by TUN cannot be reached here.
+    #[error("{0}")]
+    NoWay(Obstacle),
+    /// Two real servers with one address want GRE with and without checksum; the kernel has one device for both.
+    #[error(
+        "two real servers by GRE with the address {address} on this node differ in their checksum: make tunnel.checksum equal"
+    )]
+    ChecksumsDisagree {
+        /// The real servers' address.
+        address: IpAddr,
+    },
     /// The operator wrote what no schema of ours allows.
     #[error("the Placement holds {value:?}, which is no {kind}")]
     BadValue {

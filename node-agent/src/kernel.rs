@@ -8,7 +8,10 @@ mod announce;
 mod answer;
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;
+mod fou;
+mod generic;
 pub mod ipvs;
+mod link;
 pub mod linux;
 pub mod notify;
 mod socket;
@@ -21,6 +24,7 @@ use ::ipvs::{DestinationConfig, DestinationKey, ServiceConfig, ServiceKey, Timeo
 
 use crate::plan::Change;
 use crate::state::{AddressConfig, AddressKey, Facts, Sysctl};
+use crate::tunnel::{GuePort, Receiver};
 
 /// What a pass needs of a kernel.
 ///
@@ -70,6 +74,12 @@ pub trait Kernel {
     /// The file cannot be read, or holds no number.
     fn sysctl(&mut self, sysctl: &Sysctl) -> Result<Option<i64>, KernelError>;
 
+    /// The UDP ports on which tunnel packets are unwrapped.
+    ///
+    /// # Errors
+    /// [`KernelError::NoModule`] when there is no `fou`; others as the kernel says.
+    fn gue_ports(&mut self) -> Result<BTreeMap<GuePort, Receiver>, KernelError>;
+
     /// Whether somebody on the link answers an ARP probe (RFC 5227) for the address. Takes up to a second.
     ///
     /// # Errors
@@ -87,6 +97,12 @@ pub enum KernelError {
     /// There is no IPVS in this kernel, and it could not be loaded.
     #[error("the kernel has no IPVS: load the module ip_vs on this node")]
     ModuleMissing,
+    /// The kernel has no such tunnel device, or no such generic netlink family, and could not load the module.
+    #[error("the kernel has no {module}: load the module {module} on this node, at boot by /etc/modules-load.d")]
+    NoModule {
+        /// The module's name.
+        module: &'static str,
+    },
     /// NEW_SERVICE or SET_SERVICE answered ENOENT.
     #[error("the kernel has no scheduler {scheduler}: load the module ip_vs_{scheduler} on this node")]
     SchedulerMissing {
@@ -128,4 +144,9 @@ pub enum KernelError {
     /// Not tried, because something that it depends on failed.
     #[error("not done: {0}")]
     Skipped(&'static str),
+}
+
+/// What to say of a module that is not there.
+fn missing(module: &'static str) -> KernelError {
+    KernelError::NoModule { module }
 }

@@ -15,6 +15,7 @@ use ipvs::{ServiceKey, Timeouts};
 use serde::{Deserialize, Serialize};
 
 use crate::state::Sysctl;
+use crate::tunnel::GuePort;
 
 /// What the ledger says now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,6 +26,10 @@ pub struct Ledger {
     pub sysctls: BTreeMap<Sysctl, Former>,
     /// The idle timeouts before us, and those that we set.
     pub timeouts: Option<FormerTimeouts>,
+    /// Tunnel devices that we made, by name.
+    pub tunnels: BTreeSet<String>,
+    /// UDP ports of GUE that we added.
+    pub gue_ports: BTreeSet<GuePort>,
     /// Whether what stood on VIPs with our mark was taken over, as after the loss of an earlier ledger. It is said before
     /// the first change, so no VIP of that moment is this ledger's doing; from then on it alone says what is ours.
     pub claimed: bool,
@@ -91,6 +96,26 @@ pub enum Entry {
     },
     /// The idle timeouts were given back.
     NoTimeouts,
+    /// A tunnel device is ours.
+    Tunnel {
+        /// Its name.
+        name: String,
+    },
+    /// A tunnel device is gone.
+    NoTunnel {
+        /// Its name.
+        name: String,
+    },
+    /// A UDP port of GUE is ours.
+    GuePort {
+        /// Which.
+        port: GuePort,
+    },
+    /// A UDP port of GUE is gone.
+    NoGuePort {
+        /// Which.
+        port: GuePort,
+    },
     /// A sysctl was given back, or its interface is gone.
     NoSysctl {
         /// Which.
@@ -124,6 +149,18 @@ impl Ledger {
             Entry::NoSysctl { sysctl } => {
                 self.sysctls.remove(sysctl);
             }
+            Entry::Tunnel { name } => {
+                self.tunnels.insert(name.clone());
+            }
+            Entry::NoTunnel { name } => {
+                self.tunnels.remove(name);
+            }
+            Entry::GuePort { port } => {
+                self.gue_ports.insert(*port);
+            }
+            Entry::NoGuePort { port } => {
+                self.gue_ports.remove(port);
+            }
         }
     }
 
@@ -148,7 +185,11 @@ impl Ledger {
 
     /// Whether nothing in it is ours.
     pub fn is_empty(&self) -> bool {
-        self.services.is_empty() && self.sysctls.is_empty() && self.timeouts.is_none()
+        self.services.is_empty()
+            && self.sysctls.is_empty()
+            && self.timeouts.is_none()
+            && self.tunnels.is_empty()
+            && self.gue_ports.is_empty()
     }
 
     fn entries(&self) -> Vec<Entry> {
@@ -158,6 +199,8 @@ impl Ledger {
             value: *value,
         });
         let timeouts = self.timeouts.map(|value| Entry::Timeouts { value });
+        let tunnels = self.tunnels.iter().map(|name| Entry::Tunnel { name: name.clone() });
+        let gue_ports = self.gue_ports.iter().map(|port| Entry::GuePort { port: *port });
         let claimed = self.claimed.then_some(Entry::Claimed);
         let adopted = self.adopted.then_some(Entry::Adopted);
         claimed
@@ -166,6 +209,8 @@ impl Ledger {
             .chain(services)
             .chain(sysctls)
             .chain(timeouts)
+            .chain(tunnels)
+            .chain(gue_ports)
             .collect()
     }
 }

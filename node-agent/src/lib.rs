@@ -21,6 +21,8 @@ pub mod pass;
 pub mod placements;
 pub mod plan;
 pub mod report;
+pub mod return_route;
 pub mod run;
 pub mod state;
+pub mod tunnel;
 pub mod view;

@@ -155,6 +155,10 @@ pub fn kind(change: &Change) -> &'static str {
         Change::AddAddress { .. } | Change::DeleteAddress { .. } => "address",
         Change::Announce { .. } => "announcement",
         Change::SetTimeouts { .. } => "ipvs_timeouts",
+        Change::Tunnel(change) => match change.device() {
+            Some(_) => "tunnel",
+            None => "gue_port",
+        },
         Change::Ipvs(change) => match change.destination() {
             Some(_) => "ipvs_destination",
             None => "ipvs_service",

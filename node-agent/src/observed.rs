@@ -10,6 +10,7 @@ use ipvs::{DestinationConfig, DestinationKey, Service, ServiceConfig, ServiceKey
 
 use crate::kernel::{Kernel, KernelError};
 use crate::state::{AddressConfig, AddressKey, Facts, Requirement, Sysctl};
+use crate::tunnel::{GuePort, Receiver};
 
 /// The picture.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub struct Observed {
     pub order: BTreeMap<ServiceKey, usize>,
     /// The idle timeouts, or why they could not be read; `None` = nobody asks for any, and nobody looked.
     pub timeouts: Option<Result<Timeouts, KernelError>>,
+    /// The UDP ports on which tunnel packets are unwrapped.
+    pub gue_ports: GuePorts,
     /// Addresses that carry our mark.
     pub addresses: BTreeMap<AddressKey, AddressConfig>,
     /// The knobs that were asked for; `None` for one of an interface that is gone, or of a module that is not loaded.
@@ -47,6 +50,28 @@ impl Ipvs {
     pub fn table(&self) -> Option<&Table> {
         match self {
             Self::Read(table) => Some(table),
+            Self::Unread | Self::Failed(_) => None,
+        }
+    }
+}
+
+/// What is known of UDP ports on which tunnel packets are unwrapped.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum GuePorts {
+    /// Not looked at: nothing here is or was by GUE. A look would load the module.
+    #[default]
+    Unread,
+    /// As read.
+    Read(BTreeMap<GuePort, Receiver>),
+    /// Could not be read.
+    Failed(KernelError),
+}
+
+impl GuePorts {
+    /// The ports, where they are known.
+    pub fn known(&self) -> Option<&BTreeMap<GuePort, Receiver>> {
+        match self {
+            Self::Read(ports) => Some(ports),
             Self::Unread | Self::Failed(_) => None,
         }
     }
@@ -161,6 +186,15 @@ impl Observed {
         for (place, (key, _)) in dumped.iter().enumerate() {
             self.order.insert(*key, place);
         }
+    }
+
+    /// Reads the ports of GUE.
+    pub fn read_gue_ports(&mut self, kernel: &mut impl Kernel) {
+        self.gue_ports = match kernel.gue_ports() {
+            Ok(ports) => GuePorts::Read(ports),
+            // Without the module there are none, which adding one will find, too.
+            Err(error) => GuePorts::Failed(error),
+        };
     }
 
     /// Reads one service again.

@@ -11,10 +11,10 @@ use jiff::Timestamp;
 use crate::desired::{Desired, address, carrier, desired};
 use crate::kernel::{Kernel, KernelError};
 use crate::ledger::{Entry, Journal, Ledger};
-use crate::observed::{Freshness, Ipvs, Observed};
+use crate::observed::{Freshness, GuePorts, Ipvs, Observed};
 use crate::plan::{Absence, Change, Plan, Stage, plan, settled};
 use crate::report::{Evidence, report};
-use crate::state::{AddressKey, LOOPBACK, Sysctl};
+use crate::state::{AddressKey, Sysctl};
 use crate::view::{PlacementKey, Source, View};
 
 /// One node: its kernel, its ledger, and the picture of it.
@@ -41,6 +41,7 @@ struct Stale {
     network: bool,
     sysctls: bool,
     ipvs: bool,
+    gue_ports: bool,
 }
 
 /// How far the running audit is.
@@ -79,6 +80,7 @@ impl<K: Kernel, J: Journal> Node<K, J> {
                 network: true,
                 sysctls: true,
                 ipvs: true,
+                gue_ports: true,
             },
             booted,
             statuses: BTreeMap::new(),
@@ -145,6 +147,8 @@ impl<K: Kernel, J: Journal> Node<K, J> {
             let _: Result<(), KernelError> = self.observed.read_network(&mut self.kernel);
             self.observed
                 .read_sysctls(&mut self.kernel, &self.knobs, Freshness::Anew);
+            // The kernel has no notifications of these.
+            self.audit_gue_ports();
             self.audit_services();
         }
         let share = self.audit.rest.len().div_ceil(self.audit.slices);
@@ -159,6 +163,13 @@ impl<K: Kernel, J: Journal> Node<K, J> {
                 order: self.observed.order.clone(),
                 ..before
             }
+    }
+
+    fn audit_gue_ports(&mut self) {
+        match self.observed.gue_ports {
+            GuePorts::Unread => {}
+            GuePorts::Read(_) | GuePorts::Failed(_) => self.observed.read_gue_ports(&mut self.kernel),
+        }
     }
 
     fn audit_services(&mut self) {
@@ -178,6 +189,7 @@ impl<K: Kernel, J: Journal> Node<K, J> {
         self.read(view)?;
         let desired = self.desire(view);
         self.read_settings(&desired);
+        self.read_gue_ports(&desired);
         Ok(plan(&desired.state, &self.observed, &self.ledger, absence(view)))
     }
 
@@ -189,12 +201,14 @@ impl<K: Kernel, J: Journal> Node<K, J> {
         self.read(view)?;
         let desired = self.desire(view);
         self.read_settings(&desired);
+        self.read_gue_ports(&desired);
         let plan_now = plan(&desired.state, &self.observed, &self.ledger, absence(view));
         self.claim(plan_now.ledger)?;
         let (done, refusals) = self.execute(plan_now.steps, &desired.state.serves);
         self.read_back(&done, &refusals)?;
         let desired = self.desire(view);
         self.read_settings(&desired);
+        self.read_gue_ports(&desired);
         let residue = plan(&desired.state, &self.observed, &self.ledger, absence(view));
         self.settle(&desired, view)?;
         let evidence = Evidence {
@@ -258,12 +272,22 @@ impl<K: Kernel, J: Journal> Node<K, J> {
         self.observed.timeouts = is_asked.then(|| self.kernel.timeouts());
     }
 
+    /// A look at the ports of GUE loads the module: a node without any is left alone.
+    fn read_gue_ports(&mut self, desired: &Desired) {
+        let failed = matches!(self.observed.gue_ports, GuePorts::Failed(_));
+        let needed = !desired.state.unwrapping.ports.is_empty() || !self.ledger.gue_ports.is_empty();
+        if needed && (self.stale.gue_ports || failed) {
+            self.observed.read_gue_ports(&mut self.kernel);
+            self.stale.gue_ports = false;
+        }
+    }
+
     /// A look at the family loads the module: a node that is no director is left alone.
     fn needs_ipvs(&self, view: &View) -> bool {
         // Before anything was claimed, any mark may belong to services of a lost ledger.
         let was_director = || {
             let mut marked = self.observed.addresses.keys();
-            marked.any(|key| key.interface != LOOPBACK || !self.ledger.claimed)
+            marked.any(|key| !key.is_of_host() || !self.ledger.claimed)
         };
         view.placements.values().any(|placed| placed.spec.director.is_some())
             || !self.ledger.services.is_empty()
@@ -339,6 +363,7 @@ impl<K: Kernel, J: Journal> Node<K, J> {
             done: Vec::new(),
             refusals: Vec::new(),
             kept_host_address: false,
+            unready: BTreeSet::new(),
         };
         let mut rest = steps.into_iter().peekable();
         while let Some((stage, first)) = rest.next() {
@@ -363,6 +388,12 @@ impl<K: Kernel, J: Journal> Node<K, J> {
                 Change::SetSysctl { .. } | Change::RestoreSysctl { .. } => sysctls = true,
                 Change::AddAddress { .. } | Change::DeleteAddress { .. } => network = true,
                 // Read in every pass, where they matter.
+                Change::Tunnel(change) => {
+                    network = true;
+                    // A device made anew has the default values.
+                    sysctls |= change.makes().is_some();
+                    self.stale.gue_ports = true;
+                }
                 Change::Announce { .. } | Change::SetTimeouts { .. } => {}
                 Change::Ipvs(change) => {
                     services.insert(change.service());
@@ -414,6 +445,8 @@ struct Execution<'a> {
     programmed: BTreeSet<ServiceKey>,
     /// A host sysctl could not be read or set.
     loud: bool,
+    /// Tunnel devices that could not be made, or not be made to let pass.
+    unready: BTreeSet<String>,
     /// A host's VIP could not be taken back.
     kept_host_address: bool,
 }
@@ -437,6 +470,9 @@ impl Execution<'_> {
             Stage::HostAddressUp if self.loud => {
                 Some("an ARP sysctl could not be set, and the host would answer for the VIP")
             }
+            Stage::TunnelSysctls | Stage::HostAddressUp if self.is_on_unready_device(change) => {
+                Some("its tunnel device is not there, or does not let pass")
+            }
             Stage::SysctlRestore if self.kept_host_address => {
                 Some("a VIP is still on lo, and the host would answer for it")
             }
@@ -444,14 +480,21 @@ impl Execution<'_> {
             Stage::Announce if !self.added(change) => Some("the address is not there"),
             Stage::DirectorAddressDown
             | Stage::HostSysctls
+            | Stage::TunnelUp
+            | Stage::TunnelSysctls
             | Stage::HostAddressUp
             | Stage::DirectorSysctls
             | Stage::Ipvs
             | Stage::DirectorAddressUp
             | Stage::Announce
             | Stage::HostAddressDown
+            | Stage::TunnelDown
             | Stage::SysctlRestore => None,
         }
+    }
+
+    fn is_on_unready_device(&self, change: &Change) -> bool {
+        device_of(change).is_some_and(|name| self.unready.contains(name))
     }
 
     /// Whether the table holds a service of the VIP that this change adds.
@@ -481,11 +524,28 @@ impl Execution<'_> {
                 }
                 Err(error) => {
                     self.loud |= stage == Stage::HostSysctls;
+                    if [Stage::TunnelUp, Stage::TunnelSysctls].contains(&stage) {
+                        self.unready.extend(device_of(&change).map(str::to_owned));
+                    }
                     self.kept_host_address |= stage == Stage::HostAddressDown;
                     self.refusals.push((change, error));
                 }
             }
         }
+    }
+}
+
+/// The interface that a change of a host's tunnel devices is about.
+fn device_of(change: &Change) -> Option<&str> {
+    match change {
+        Change::SetSysctl { sysctl, value: _ } | Change::RestoreSysctl { sysctl, value: _ } => {
+            sysctl.interface.as_deref()
+        }
+        Change::AddAddress { key, config: _ } | Change::DeleteAddress { key, config: _ } | Change::Announce { key } => {
+            Some(&key.interface)
+        }
+        Change::Tunnel(change) => change.device(),
+        Change::Ipvs(_) | Change::SetTimeouts { timeouts: _ } => None,
     }
 }
 

@@ -5,12 +5,14 @@
 //! |---|---|
 //! | director address down | first the clients stop coming |
 //! | host sysctls | a real server is silent, and read back to be, before it has the VIP |
+//! | tunnel up, tunnel sysctls | what unwraps is there, and lets pass, before it has the VIP |
 //! | host address up | |
 //! | director sysctls | what a forwarding method needs is there before a packet is forwarded |
 //! | IPVS | services, destinations and edits, then deletions: replacing the only real server leaves no gap |
 //! | director address up | what clients reach when they come is programmed |
 //! | announce | and only then are they told |
 //! | host address down | no director sends here any more: the operator saw to that |
+//! | tunnel down | in reverse: with no VIP on it |
 //! | sysctl restore | silent until the VIP is gone |
 
 mod services;
@@ -23,7 +25,10 @@ use ipvs::{ServiceKey, Timeouts};
 
 use crate::ledger::{Entry, Former, FormerTimeouts, Ledger};
 use crate::observed::Observed;
-use crate::state::{ADDRESS_PROTOCOL, AddressConfig, AddressKey, AddressScope, KernelState, Knob, LOOPBACK, Sysctl};
+use crate::state::{ADDRESS_PROTOCOL, AddressConfig, AddressKey, AddressScope, KernelState, Knob, Sysctl};
+use crate::tunnel::{self, GuePort};
+
+mod tunnels;
 
 /// One change of the kernel's state. Prints as the line that an administrator would type.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +68,8 @@ pub enum Change {
     },
     /// A line of ipvsadm.
     Ipvs(ipvs::Change),
+    /// Lines of `ip link` or `ip fou`.
+    Tunnel(tunnel::Change),
     /// `arping -U`: gratuitous ARP (unsolicited neighbour advertisement for IPv6), so that the link learns who answers now.
     Announce {
         /// Where and which.
@@ -76,12 +83,15 @@ pub enum Change {
 pub enum Stage {
     DirectorAddressDown,
     HostSysctls,
+    TunnelUp,
+    TunnelSysctls,
     HostAddressUp,
     DirectorSysctls,
     Ipvs,
     DirectorAddressUp,
     Announce,
     HostAddressDown,
+    TunnelDown,
     SysctlRestore,
 }
 
@@ -95,6 +105,10 @@ pub struct Plan {
     pub ledger: Vec<Entry>,
     /// Services that stand where ours belong, and are not ours: not overwritten.
     pub foreign: BTreeSet<ServiceKey>,
+    /// Interfaces with a name of ours that are somebody else's: not overwritten.
+    pub foreign_tunnels: BTreeSet<String>,
+    /// UDP ports on which somebody else unwraps something else: not overwritten.
+    pub foreign_ports: BTreeSet<GuePort>,
 }
 
 /// Whether something may be deleted because the Placements do not name it.
@@ -113,7 +127,8 @@ pub enum Absence {
 pub fn plan(desired: &KernelState, observed: &Observed, ledger: &Ledger, absence: Absence) -> Plan {
     let mut plan = Plan::default();
     services::plan(&mut plan, desired, observed, ledger);
-    addresses(&mut plan, desired, observed);
+    let made = tunnels::add(&mut plan, desired, observed, ledger);
+    addresses(&mut plan, desired, observed, &made);
     sysctls(&mut plan, desired, observed, ledger);
     timeouts(&mut plan, desired, observed, ledger);
     match absence {
@@ -124,10 +139,14 @@ pub fn plan(desired: &KernelState, observed: &Observed, ledger: &Ledger, absence
     plan
 }
 
-fn addresses(plan: &mut Plan, desired: &KernelState, observed: &Observed) {
+/// `made` are interfaces that are made anew: nothing is on them.
+fn addresses(plan: &mut Plan, desired: &KernelState, observed: &Observed, made: &BTreeSet<String>) {
     let served = served_vips(desired, observed, &plan.foreign);
     for (key, config) in &desired.addresses {
-        let present = observed.addresses.get(key);
+        if plan.foreign_tunnels.contains(&key.interface) {
+            continue;
+        }
+        let present = observed.addresses.get(key).filter(|_| !made.contains(&key.interface));
         if present.is_some_and(|present| present.same_as(*config)) {
             continue;
         }
@@ -140,7 +159,7 @@ fn addresses(plan: &mut Plan, desired: &KernelState, observed: &Observed) {
                 },
             ));
         }
-        if key.interface != LOOPBACK && !served.contains(&key.address) {
+        if !key.is_of_host() && !served.contains(&key.address) {
             continue;
         }
         plan.steps.push((
@@ -150,13 +169,13 @@ fn addresses(plan: &mut Plan, desired: &KernelState, observed: &Observed) {
                 config: *config,
             },
         ));
-        if key.interface != LOOPBACK {
+        if !key.is_of_host() {
             plan.steps
                 .push((Stage::Announce, Change::Announce { key: key.clone() }));
         }
     }
     for (key, config) in &observed.addresses {
-        if !desired.addresses.contains_key(key) {
+        if !desired.addresses.contains_key(key) && !made.contains(&key.interface) {
             plan.steps.push((
                 down(key),
                 Change::DeleteAddress {
@@ -179,7 +198,11 @@ fn served_vips(desired: &KernelState, observed: &Observed, foreign: &BTreeSet<Se
 }
 
 fn sysctls(plan: &mut Plan, desired: &KernelState, observed: &Observed, ledger: &Ledger) {
-    for (sysctl, requirement) in &desired.sysctls {
+    let lasting = desired
+        .sysctls
+        .iter()
+        .filter(|(sysctl, _)| tunnels::device(sysctl).is_none());
+    for (sysctl, requirement) in lasting {
         let Some(present) = observed.sysctl(sysctl) else {
             continue;
         };
@@ -278,6 +301,7 @@ pub fn settled(desired: &KernelState, observed: &Observed, ledger: &Ledger, abse
             over.push(Entry::NoSysctl { sysctl: sysctl.clone() });
         }
     }
+    over.extend(tunnels::settled(desired, observed, ledger));
     over
 }
 
@@ -294,7 +318,7 @@ pub fn vip_of(key: &ServiceKey) -> Option<IpAddr> {
 }
 
 fn up(key: &AddressKey) -> Stage {
-    if key.interface == LOOPBACK {
+    if key.is_of_host() {
         Stage::HostAddressUp
     } else {
         Stage::DirectorAddressUp
@@ -302,7 +326,7 @@ fn up(key: &AddressKey) -> Stage {
 }
 
 fn down(key: &AddressKey) -> Stage {
-    if key.interface == LOOPBACK {
+    if key.is_of_host() {
         Stage::HostAddressDown
     } else {
         Stage::DirectorAddressDown
@@ -321,6 +345,7 @@ impl Change {
                 | ipvs::Change::AddDestination { .. }
                 | ipvs::Change::EditDestination { .. } => false,
             },
+            Self::Tunnel(change) => change.takes_away(),
             Self::SetSysctl { .. } | Self::AddAddress { .. } | Self::SetTimeouts { .. } | Self::Announce { .. } => {
                 false
             }
@@ -362,6 +387,8 @@ impl fmt::Display for Change {
             }
             Self::SetTimeouts { timeouts } => write!(f, "ipvsadm --set {timeouts}"),
             Self::Ipvs(change) => write!(f, "{change}"),
+            Self::Tunnel(change) => write!(f, "{change}"),
+            Self::Announce { key } if key.address.is_ipv6() => write!(f, "ndsend {} {}", key.address, key.interface),
             Self::Announce { key } => write!(f, "arping -U -c 1 -I {} {}", key.interface, key.address),
         }
     }

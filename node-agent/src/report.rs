@@ -14,8 +14,9 @@ use jiff::Timestamp;
 
 use crate::desired::{Desired, Problem};
 use crate::kernel::KernelError;
-use crate::observed::{Ipvs, Observed};
+use crate::observed::{GuePorts, Ipvs, Observed};
 use crate::plan::{Change, Plan};
+use crate::tunnel::Obstacle;
 use crate::view::{NotUnderstood, Placed, PlacementKey, View};
 
 /// What the report is made of.
@@ -121,6 +122,16 @@ impl<'a> Evidence<'a> {
                 ),
             );
         }
+        if concern.unwraps
+            && let Some(words) = self.foreign_tunnels()
+        {
+            return Verdict::no(reason::FOREIGN_ENTRY, words);
+        }
+        if concern.unwraps
+            && let GuePorts::Failed(error) = &self.observed.gue_ports
+        {
+            return Verdict::no(reason_of(error), error.to_string());
+        }
         if concern.needs_sysctls(&self.desired.state)
             && let Some(error) = &self.observed.blind
         {
@@ -150,6 +161,22 @@ impl<'a> Evidence<'a> {
         }
     }
 
+    fn foreign_tunnels(self) -> Option<String> {
+        let name = self.residue.foreign_tunnels.first();
+        let port = self.residue.foreign_ports.first();
+        let device = || {
+            Some(format!(
+                "the interface {} is not of lvs-operator's doing: remove it",
+                name?
+            ))
+        };
+        let port = || {
+            let words = "is used to unwrap something else, not of lvs-operator's doing: remove it with ip fou del, or choose another tunnel.port";
+            Some(format!("UDP {} {words}", port?))
+        };
+        device().or_else(port)
+    }
+
     /// A membership of which nothing is left is not reported. What the group asks of the node has no name in the kernel:
     /// it is gone when the Placement has been read back without difference.
     fn router(self, part: &RouterPart) -> Option<RouterReport> {
@@ -167,6 +194,7 @@ const MOST_ADDRESSES: usize = 128;
 fn reason_of(error: &KernelError) -> &'static str {
     match error {
         KernelError::ModuleMissing
+        | KernelError::NoModule { module: _ }
         | KernelError::SchedulerMissing { scheduler: _ }
         | KernelError::NoSysctl { sysctl: _ } => reason::MODULE_MISSING,
         KernelError::Unknown | KernelError::Skipped(_) => reason::PENDING,
@@ -184,6 +212,26 @@ fn reason_of_problem(problem: &Problem) -> &'static str {
             interface: _,
         }
         | Problem::Answered { address: _ } => reason::ADDRESS_IN_USE,
+        Problem::NoWay(obstacle) => match obstacle {
+            Obstacle::NoAddress | Obstacle::NoPort => reason::INVALID,
+            Obstacle::NoDirector {
+                name: _,
+                kind: _,
+                local: _,
+            }
+            | Obstacle::Taken {
+                name: _,
+                kind: _,
+                director: _,
+                local: _,
+            }
+            | Obstacle::Shared {
+                name: _,
+                kind: _,
+                director: _,
+            } => reason::FOREIGN_ENTRY,
+        },
+        Problem::ChecksumsDisagree { address: _ } => reason::INVALID,
         Problem::ServiceTaken { key: _ } => reason::ADDRESS_CONFLICT,
         Problem::NoInterface {
             address: _,

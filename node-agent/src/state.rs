@@ -8,6 +8,7 @@ use ipvs::{ServiceKey, Table, Timeouts};
 use serde::{Deserialize, Serialize};
 
 mod sysctl;
+use crate::tunnel::{GuePort, ReadTunnel, Tunnel, is_name_of_ours};
 pub use sysctl::{Knob, Requirement, SILENCE, Sysctl};
 
 /// `IFA_PROTO` of every address that we add (`ip address … proto 77`): how we know our own, also without a ledger.
@@ -26,11 +27,26 @@ pub struct KernelState {
     pub addresses: BTreeMap<AddressKey, AddressConfig>,
     /// What knobs must be.
     pub sysctls: BTreeMap<Sysctl, Requirement>,
+    /// What unwraps the packets of real servers by TUN.
+    pub unwrapping: Unwrapping,
     /// Idle timeouts of IPVS connections; 0 = nobody asks for one.
     pub timeouts: Timeouts,
     /// Which services make it worth holding an address: a VIP none of whose services is programmed would only refuse its
     /// clients. Not itself a state of the kernel.
     pub serves: BTreeMap<IpAddr, BTreeSet<ServiceKey>>,
+}
+
+/// What takes packets out of tunnels on this host, and for whom. The VIPs are addresses on the devices.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unwrapping {
+    /// Tunnel devices by name.
+    pub tunnels: BTreeMap<String, Tunnel>,
+    /// UDP ports of GUE.
+    pub ports: BTreeSet<GuePort>,
+    /// The directors' own addresses: nobody else's packets are to be unwrapped.
+    pub senders: BTreeSet<IpAddr>,
+    /// The TCP segment size that the real servers must tell the clients of a VIP, so that what comes fits through the tunnel.
+    pub segments: BTreeMap<IpAddr, u16>,
 }
 
 /// What an address is identified by.
@@ -40,6 +56,14 @@ pub struct AddressKey {
     pub interface: String,
     /// The address.
     pub address: IpAddr,
+}
+
+impl AddressKey {
+    /// Whether it is where a host of real servers has its VIPs: on `lo`, or on a tunnel device of ours. All other ones are a
+    /// director's.
+    pub fn is_of_host(&self) -> bool {
+        self.interface == LOOPBACK || is_name_of_ours(&self.interface)
+    }
 }
 
 /// The rest of an address. A change of it is a deletion and an addition: the kernel edits only lifetimes.
@@ -84,6 +108,8 @@ pub struct Facts {
     pub interfaces: BTreeMap<String, Interface>,
     /// Routes of the main table.
     pub routes: BTreeSet<Route>,
+    /// Tunnel devices by name, ours and those of others.
+    pub tunnels: BTreeMap<String, ReadTunnel>,
     /// Addresses of this host that do not carry our mark.
     pub foreign_addresses: BTreeMap<IpAddr, String>,
     /// VIPs that somebody on the link answered for, when we asked before adding them.
@@ -105,6 +131,8 @@ pub struct Interface {
     pub veth: bool,
     /// It has an IPv4 address that is not ours.
     pub addressed: bool,
+    /// The longest packet that it carries.
+    pub mtu: u32,
 }
 
 impl Interface {
@@ -137,7 +165,12 @@ impl Facts {
             IpAddr::V4(address) => !address.is_loopback() && !address.is_link_local(),
             IpAddr::V6(address) => !address.is_loopback() && !address.is_unicast_link_local(),
         };
-        self.foreign_addresses.keys().copied().filter(is_reachable)
+        // What the kernel gives an IPv6 tunnel device by itself is nothing to reach us by.
+        let addresses = self
+            .foreign_addresses
+            .iter()
+            .filter(|(_, interface)| !is_name_of_ours(interface));
+        addresses.map(|(address, _)| *address).filter(is_reachable)
     }
 
     /// The route to `address`: longest prefix, then metric, then name of the interface.

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use crds::{ForwardingMethod, HostPart};
+use crds::{ForwardingMethod, HostPart, HostRealServer};
 
+use super::decapsulation::{self, Held};
 use super::{Problem, address, not_of_host, single_address};
 use crate::state::{AddressKey, AddressScope, Facts, KernelState, LOOPBACK, Requirement, SILENCE, Sysctl};
 use crate::view::View;
@@ -31,10 +32,16 @@ pub(super) fn add(state: &mut KernelState, part: &HostPart, facts: &Facts, held:
             }
         };
         // An IPv6 address of `lo` is not answered for on any link.
-        if vip.is_ipv4() {
+        let accepts = |server: &HostRealServer| server.forwarding_method.is_host_prepared();
+        if vip.is_ipv4() && part.real_servers.iter().any(accepts) {
             silence(state, facts);
         }
-        if !held.contains(&vip) && is_on_loopback(part) {
+        let by_tunnel = match held.contains(&vip) {
+            true => Held::AsDirector,
+            false => Held::No,
+        };
+        problems.extend(decapsulation::add(state, part, vip, facts, by_tunnel));
+        if by_tunnel == Held::No && is_on_loopback(part) {
             let key = AddressKey {
                 interface: LOOPBACK.to_owned(),
                 address: vip,

@@ -40,7 +40,7 @@ const FOREVER: u32 = u32::MAX;
 /// The network namespace's links, addresses and routes.
 #[derive(Debug)]
 pub(super) struct Network {
-    socket: Socket,
+    pub(super) socket: Socket,
 }
 
 impl Network {
@@ -56,6 +56,9 @@ impl Network {
         let mut names = BTreeMap::new();
         for link in self.links()? {
             facts.interfaces.insert(link.name.clone(), link.interface());
+            facts
+                .tunnels
+                .extend(link.read_tunnel().map(|tunnel| (link.name.clone(), tunnel)));
             names.insert(link.index, link.name);
         }
         let mut ours = BTreeMap::new();
@@ -201,7 +204,7 @@ fn address_message(index: u32, address: IpAddr, config: &AddressConfig) -> Addre
     message
 }
 
-fn message(kind: u16, flags: u16, content: &impl Emitable) -> Message {
+pub(super) fn message(kind: u16, flags: u16, content: &impl Emitable) -> Message {
     let mut payload = vec![0; content.buffer_len()];
     content.emit(&mut payload);
     Message { kind, flags, payload }

@@ -1,4 +1,5 @@
-//! ARP, sent and listened to by hand: telling a link who answers for a VIP now, and asking whether anybody does.
+//! ARP and neighbour discovery, sent and listened to by hand: telling a link who answers for a VIP now, and asking whether
+//! anybody does.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
@@ -8,6 +9,8 @@ use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, Socket, Type};
 
 use super::KernelError;
 use super::address::Link;
+
+mod neighbour;
 
 /// As many as keepalived sends at once: one frame may be lost, and a switch learns from the first.
 const ANNOUNCEMENTS: usize = 5;
@@ -24,11 +27,15 @@ const ARP_HEAD: [u8; 6] = [0, 1, 8, 0, 6, 4];
 const REQUEST: u16 = 1;
 
 /// Gratuitous ARP for an address that this host has: a request with the address as sender and target, as keepalived
-/// sends it. Requests and replies both move a neighbour's entry (measured).
+/// sends it. Requests and replies both move a neighbour's entry (measured). For IPv6, unsolicited neighbour advertisements:
+/// the kernel sends none for an address without duplicate address detection.
 pub(super) fn announce(link: &Link, address: IpAddr) -> Result<(), KernelError> {
-    let (address, mac) = (ipv4(address)?, mac(link)?);
-    let frame = arp_request(mac, address, BROADCAST, address);
-    let socket = open(link).map_err(failed)?;
+    let mac = mac(link)?;
+    let frame = match address {
+        IpAddr::V4(address) => arp_request(mac, address, BROADCAST, address),
+        IpAddr::V6(address) => neighbour::advertisement(mac, address),
+    };
+    let socket = open(link, protocol_of(address)).map_err(failed)?;
     for _ in 0..ANNOUNCEMENTS {
         socket.send(&frame).map_err(failed)?;
     }
@@ -36,16 +43,23 @@ pub(super) fn announce(link: &Link, address: IpAddr) -> Result<(), KernelError> 
 }
 
 /// Whether anybody else on the link has the address: RFC 5227 probes, whose sender address 0.0.0.0 changes nobody's
-/// neighbour table. A link that speaks no ARP has nobody who could answer.
+/// neighbour table, or the solicitation of duplicate address detection. A link that speaks neither has nobody who could
+/// answer.
 #[expect(clippy::disallowed_methods, reason = "this is the shell: it waits for the link")]
 pub(super) fn answered(link: &Link, address: IpAddr) -> Result<bool, KernelError> {
-    let address = ipv4(address)?;
     if !link.interface().arp {
         return Ok(false);
     }
     let mac = mac(link)?;
-    let probe = arp_request(mac, Ipv4Addr::UNSPECIFIED, [0; 6], address);
-    let mut socket = open(link).map_err(failed)?;
+    let probe = match address {
+        IpAddr::V4(address) => arp_request(mac, Ipv4Addr::UNSPECIFIED, [0; 6], address),
+        IpAddr::V6(address) => neighbour::solicitation(mac, address),
+    };
+    let is_answer = |frame: &[u8]| match address {
+        IpAddr::V4(address) => speaks_for(frame, mac, address),
+        IpAddr::V6(address) => neighbour::speaks_for(frame, mac, address),
+    };
+    let mut socket = open(link, protocol_of(address)).map_err(failed)?;
     for _ in 0..PROBES {
         socket.send(&probe).map_err(failed)?;
         let deadline = Instant::now() + PROBE_INTERVAL;
@@ -56,7 +70,7 @@ pub(super) fn answered(link: &Link, address: IpAddr) -> Result<bool, KernelError
             socket.set_read_timeout(Some(left)).map_err(failed)?;
             if receive(&mut socket)
                 .map_err(failed)?
-                .is_some_and(|frame| speaks_for(&frame, mac, address))
+                .is_some_and(|frame| is_answer(&frame))
             {
                 return Ok(true);
             }
@@ -103,35 +117,33 @@ fn arp_request(mac: [u8; 6], sender: Ipv4Addr, target_mac: [u8; 6], target: Ipv4
     parts.concat()
 }
 
-/// A packet socket that hears and speaks ARP on one interface.
-fn open(link: &Link) -> io::Result<Socket> {
-    let protocol = Protocol::from(i32::from(ETH_P_ARP.to_be()));
-    let socket = Socket::new(Domain::PACKET, Type::RAW, Some(protocol))?;
-    socket.bind(&link_address(link.index)?)?;
+fn protocol_of(address: IpAddr) -> u16 {
+    match address {
+        IpAddr::V4(_) => ETH_P_ARP,
+        IpAddr::V6(_) => neighbour::ETH_P_IPV6,
+    }
+}
+
+/// A packet socket that hears and speaks one protocol on one interface.
+fn open(link: &Link, protocol: u16) -> io::Result<Socket> {
+    let number = Protocol::from(i32::from(protocol.to_be()));
+    let socket = Socket::new(Domain::PACKET, Type::RAW, Some(number))?;
+    socket.bind(&link_address(link.index, protocol)?)?;
     Ok(socket)
 }
 
-fn link_address(index: u32) -> io::Result<SockAddr> {
+fn link_address(index: u32, protocol: u16) -> io::Result<SockAddr> {
     let mut storage = SockAddrStorage::zeroed();
     #[expect(unsafe_code, reason = "socket2 has no constructor for sockaddr_ll")]
     // SAFETY: sockaddr_ll is plain integers and fits the zeroed storage, for which all zeros is a valid value.
     let address = unsafe { storage.view_as::<libc::sockaddr_ll>() };
     address.sll_family = libc::sa_family_t::try_from(libc::AF_PACKET).map_err(io::Error::other)?;
-    address.sll_protocol = ETH_P_ARP.to_be();
+    address.sll_protocol = protocol.to_be();
     address.sll_ifindex = i32::try_from(index).map_err(io::Error::other)?;
     let length = libc::socklen_t::try_from(size_of::<libc::sockaddr_ll>()).map_err(io::Error::other)?;
     #[expect(unsafe_code, reason = "socket2 has no constructor for sockaddr_ll")]
     // SAFETY: the first `length` bytes of the storage are the sockaddr_ll just written.
     Ok(unsafe { SockAddr::new(storage, length) })
-}
-
-fn ipv4(address: IpAddr) -> Result<Ipv4Addr, KernelError> {
-    match address {
-        IpAddr::V4(address) => Ok(address),
-        IpAddr::V6(_) => Err(KernelError::Io(
-            "IPv6 addresses are not announced and not asked for yet".to_owned(),
-        )),
-    }
 }
 
 fn mac(link: &Link) -> Result<[u8; 6], KernelError> {
@@ -140,7 +152,7 @@ fn mac(link: &Link) -> Result<[u8; 6], KernelError> {
 }
 
 fn failed(error: io::Error) -> KernelError {
-    KernelError::Io(format!("ARP: {error}"))
+    KernelError::Io(format!("packet socket: {error}"))
 }
 
 #[cfg(test)]

@@ -9,9 +9,11 @@ use std::net::IpAddr;
 use ipvs::{DestinationKey, Errno, FakeIpvs, ServiceKey, Table, Timeouts};
 
 use crate::state::{AddressKey, AddressScope, Interface, Knob, LOOPBACK, Route, Sysctl};
+use crate::tunnel::{GuePort, ReadTunnel, Receiver, is_name_of_ours};
 
 mod port;
 mod rules;
+mod tunnels;
 
 /// The kernel's own (net/netfilter/ipvs/ip_vs_proto_tcp.c, ip_vs_proto_udp.c).
 const TIMEOUTS: Timeouts = Timeouts {
@@ -30,6 +32,9 @@ pub struct FakeKernel {
     addresses: BTreeMap<AddressEntry, Held>,
     interfaces: BTreeMap<String, Interface>,
     routes: BTreeSet<Route>,
+    tunnels: BTreeMap<String, ReadTunnel>,
+    gue_ports: BTreeMap<GuePort, Receiver>,
+    missing_modules: BTreeSet<&'static str>,
     sysctls: BTreeMap<Sysctl, i64>,
     boot_sysctls: BTreeMap<Sysctl, i64>,
     read_only_sysctls: bool,
@@ -75,6 +80,9 @@ impl FakeKernel {
             addresses: BTreeMap::new(),
             interfaces: BTreeMap::new(),
             routes: BTreeSet::new(),
+            tunnels: BTreeMap::new(),
+            gue_ports: BTreeMap::new(),
+            missing_modules: BTreeSet::new(),
             sysctls: rules::sysctls_of_a_node(),
             boot_sysctls: BTreeMap::new(),
             read_only_sysctls: false,
@@ -103,6 +111,7 @@ impl FakeKernel {
             index: 2,
             up: true,
             arp: true,
+            mtu: 1500,
             ..Interface::default()
         };
         kernel.set_interface("eth0", eth0);
@@ -129,6 +138,7 @@ impl FakeKernel {
     /// Takes an interface away, with its addresses, routes and sysctls.
     pub fn remove_interface(&mut self, name: &str) {
         self.interfaces.remove(name);
+        self.tunnels.remove(name);
         self.addresses.retain(|entry, _| entry.interface != name);
         self.routes.retain(|route| route.interface != name);
         self.sysctls
@@ -285,9 +295,10 @@ impl FakeKernel {
     /// Whether an interface other than `lo` has the address.
     #[must_use]
     pub fn holds(&self, address: IpAddr) -> bool {
+        let is_of_host = |entry: &AddressEntry| entry.interface == LOOPBACK || is_name_of_ours(&entry.interface);
         self.addresses
             .keys()
-            .any(|entry| entry.address == address && entry.interface != LOOPBACK)
+            .any(|entry| entry.address == address && !is_of_host(entry))
     }
 
     /// Whether any interface has the address: the host takes packets for it.

@@ -2,15 +2,13 @@
 
 use ::ipvs::message::{DestinationReply, ServiceReply};
 use ::ipvs::{Errno, Family, IpvsMessage, ServiceKey, Timeouts};
-use netlink_packet_core::{Emitable, NlasIterator, ParseableParametrized};
-use netlink_packet_generic::constants::{CTRL_ATTR_FAMILY_ID, GENL_ID_CTRL};
-use netlink_packet_generic::ctrl::nlas::GenlCtrlAttrs;
-use netlink_packet_generic::ctrl::{GenlCtrl, GenlCtrlCmd};
+use netlink_packet_core::ParseableParametrized;
 use netlink_packet_generic::{GenlFamily, GenlHeader};
 use netlink_sys::protocols::NETLINK_GENERIC;
 
 use super::KernelError;
 use super::answer;
+use super::generic::{family, may_be_another_family, request};
 use super::socket::{Message, Socket};
 
 mod count;
@@ -156,45 +154,8 @@ impl IpvsSocket {
 
     /// Asks `nlctrl` for the family. The look-up loads the module `ip_vs` where that is allowed.
     fn resolve(&mut self) -> Result<u16, KernelError> {
-        self.family = None;
-        let question = GenlCtrl {
-            cmd: GenlCtrlCmd::GetFamily,
-            nlas: vec![GenlCtrlAttrs::FamilyName(IpvsMessage::family_name().to_owned())],
-        };
-        let answer = self.socket.ask(&request(GENL_ID_CTRL, &question));
-        if answer.as_ref().err() == Some(&KernelError::Refused { errno: Errno::ENOENT }) {
-            return Err(KernelError::ModuleMissing);
-        }
-        let replies = answer?;
-        let family = replies.iter().find_map(|reply| family_id(&reply.payload));
-        self.family = family;
-        family.ok_or_else(|| KernelError::Io("nlctrl named no number for the family IPVS".to_owned()))
-    }
-}
-
-/// Whether the number that we hold for the family may be void (ENOENT), or another family's by now.
-fn may_be_another_family(error: &KernelError) -> bool {
-    matches!(
-        error,
-        KernelError::Refused {
-            errno: Errno::ENOENT | Errno::EINVAL | Errno::EOPNOTSUPP
-        }
-    )
-}
-
-fn request<F: GenlFamily + Emitable>(family: u16, message: &F) -> Message {
-    let header = GenlHeader {
-        cmd: message.command(),
-        version: message.version(),
-    };
-    let mut payload = vec![0; header.buffer_len() + message.buffer_len()];
-    let (head, body) = payload.split_at_mut(header.buffer_len());
-    header.emit(head);
-    message.emit(body);
-    Message {
-        kind: family,
-        flags: 0,
-        payload,
+        self.family = family(&mut self.socket, IpvsMessage::family_name())?;
+        self.family.ok_or(KernelError::ModuleMissing)
     }
 }
 
@@ -207,15 +168,6 @@ fn decode(payload: &[u8]) -> Result<IpvsMessage, KernelError> {
         version: *version,
     };
     IpvsMessage::parse_with_param(attributes, header).map_err(|error| KernelError::Io(error.to_string()))
-}
-
-/// Attribute by attribute: the crate's own decoder refuses the whole message for one that it does not know.
-fn family_id(payload: &[u8]) -> Option<u16> {
-    let attributes = NlasIterator::new(payload.get(4..)?);
-    let id = attributes
-        .flatten()
-        .find(|attribute| attribute.kind() == CTRL_ATTR_FAMILY_ID)?;
-    id.value().first_chunk().map(|bytes| u16::from_ne_bytes(*bytes))
 }
 
 fn undecoded(error: ::ipvs::message::ReplyError) -> KernelError {

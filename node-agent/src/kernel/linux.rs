@@ -8,11 +8,13 @@ use ipvs::message::IpvsMessage;
 use ipvs::{DestinationConfig, DestinationKey, ServiceConfig, ServiceKey, Timeouts};
 
 use super::address::Network;
+use super::fou::FouSocket;
 use super::ipvs::{IpvsSocket, service_count};
 use super::sysctl::SysctlFolder;
 use super::{Kernel, KernelError, announce};
 use crate::plan::Change;
 use crate::state::{AddressConfig, AddressKey, Facts, Sysctl};
+use crate::tunnel::{self, GuePort, Receiver};
 
 /// Where the kernel is found.
 #[derive(Clone, Debug)]
@@ -27,6 +29,7 @@ pub struct Linux {
     ipvs: IpvsSocket,
     network: Network,
     sysctls: SysctlFolder,
+    fou: FouSocket,
 }
 
 impl Linux {
@@ -38,6 +41,7 @@ impl Linux {
             ipvs: IpvsSocket::new(),
             network: Network::new(),
             sysctls: SysctlFolder::new(proc_sys_net),
+            fou: FouSocket::new(),
         }
     }
 
@@ -57,6 +61,23 @@ impl Linux {
             }
             Change::SetTimeouts { timeouts } => self.ipvs.execute(&[IpvsMessage::set_config(timeouts)]).remove(0),
             Change::Ipvs(change) => self.ipvs.apply(&[change]).remove(0),
+            Change::Tunnel(change) => self.apply_tunnel(change),
+        }
+    }
+}
+
+impl Linux {
+    fn apply_tunnel(&mut self, change: &tunnel::Change) -> Result<(), KernelError> {
+        match change {
+            tunnel::Change::AddDevice { name, tunnel } => self.network.add_tunnel(name, tunnel),
+            tunnel::Change::ReplaceDevice { name, tunnel } => {
+                self.network.delete_tunnel(name)?;
+                self.network.add_tunnel(name, tunnel)
+            }
+            tunnel::Change::SetUp { name } => self.network.set_up_tunnel(name),
+            tunnel::Change::DeleteDevice { name } => self.network.delete_tunnel(name),
+            tunnel::Change::AddPort { port } => self.fou.add(*port),
+            tunnel::Change::DeletePort { port } => self.fou.delete(*port),
         }
     }
 }
@@ -94,6 +115,10 @@ impl Kernel for Linux {
         self.sysctls.read(sysctl)
     }
 
+    fn gue_ports(&mut self) -> Result<BTreeMap<GuePort, Receiver>, KernelError> {
+        self.fou.ports()
+    }
+
     fn answered(&mut self, interface: &str, address: IpAddr) -> Result<bool, KernelError> {
         let link = self.network.link(interface)?;
         announce::answered(&link, address)
@@ -124,6 +149,7 @@ fn of_ipvs(change: &Change) -> Option<&ipvs::Change> {
         | Change::AddAddress { key: _, config: _ }
         | Change::DeleteAddress { key: _, config: _ }
         | Change::SetTimeouts { timeouts: _ }
+        | Change::Tunnel(_)
         | Change::Announce { key: _ } => None,
     }
 }

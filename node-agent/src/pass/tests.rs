@@ -10,6 +10,7 @@ use expect_test::{Expect, expect};
 use ipvs::{DestinationKey, Errno};
 
 mod methods;
+mod tunnels;
 
 const VIP: &str = "192.168.56.100";
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use crds::{ForwardingMethod, HostPart};
 use ipvs::ServiceKey;
 
 use crate::desired::keys;
@@ -16,6 +17,8 @@ pub struct Concern {
     vips: BTreeSet<IpAddr>,
     marks: BTreeSet<ServiceKey>,
     is_host: bool,
+    /// It has real servers by TUN here.
+    pub(super) unwraps: bool,
     is_director: bool,
     is_member: bool,
 }
@@ -47,6 +50,7 @@ impl Concern {
             marks: keys.map(|(key, _)| key).filter(is_mark).collect(),
             vips,
             is_host: placed.spec.real_server.is_some(),
+            unwraps: placed.spec.real_server.iter().any(unwraps),
             is_director: placed.spec.director.is_some(),
             is_member: placed.spec.virtual_router.is_some(),
         }
@@ -80,6 +84,7 @@ impl Concern {
             | Change::DeleteAddress { key, config: _ }
             | Change::Announce { key } => self.vips.contains(&key.address),
             Change::Ipvs(change) => self.covers_service(&change.service()),
+            Change::Tunnel(_) => self.unwraps,
         }
     }
 
@@ -89,4 +94,10 @@ impl Concern {
             None => self.marks.contains(key),
         }
     }
+}
+
+fn unwraps(part: &HostPart) -> bool {
+    part.real_servers
+        .iter()
+        .any(|server| server.forwarding_method == ForwardingMethod::TUN)
 }

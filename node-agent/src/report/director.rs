@@ -9,7 +9,7 @@ use ipvs::{DestinationKey, Service, ServiceKey};
 use super::Evidence;
 use crate::desired::keys;
 use crate::plan::{Change, vip_of};
-use crate::state::{AddressKey, KernelState, LOOPBACK};
+use crate::state::{AddressKey, KernelState};
 
 impl<'a> Evidence<'a> {
     pub(super) fn director(self, part: &DirectorPart) -> DirectorReport {
@@ -21,7 +21,7 @@ impl<'a> Evidence<'a> {
         let services = self.services_of(part, &vips);
         let of_vip = |vip: IpAddr| services.keys().any(|key| self.is_on(part, key, vip));
         let address = |vip: &IpAddr| {
-            let here = |key: &&AddressKey| key.address == *vip && key.interface != LOOPBACK;
+            let here = |key: &&AddressKey| key.address == *vip && !key.is_of_host();
             let held = self.observed.addresses.keys().find(here);
             let wanted = part
                 .addresses

@@ -5,7 +5,10 @@ use std::net::IpAddr;
 use crds::{ForwardingMethod, HostAddress, HostPart, HostRealServer, HostRealServerReport, HostReport};
 
 use super::Evidence;
-use crate::state::{AddressKey, LOOPBACK, SILENCE};
+use crate::desired::way_to;
+use crate::return_route::bypass;
+use crate::state::{AddressKey, Knob, LOOPBACK, SILENCE, Sysctl};
+use crate::tunnel::{GuePort, Tunnel, Way};
 
 impl Evidence<'_> {
     pub(super) fn host(self, part: &HostPart, former: Option<&HostReport>) -> HostReport {
@@ -26,7 +29,7 @@ impl Evidence<'_> {
     fn is_left(self, entry: &HostAddress, vip: IpAddr) -> bool {
         let mut held = self.observed.addresses.keys().filter(|key| key.address == vip);
         match entry.withdraw {
-            true => held.any(|key| key.interface == LOOPBACK && !self.is_wanted(key)),
+            true => held.any(|key| key.is_of_host() && !self.is_wanted(key)),
             false => true,
         }
     }
@@ -49,26 +52,101 @@ impl Evidence<'_> {
         for entry in part.addresses.iter().filter(|entry| !entry.withdraw) {
             // Where the knobs cannot be read, what was proven before is not refuted.
             let was_prepared = former.is_some_and(|former| former.prepared.contains(&entry.address));
-            match self.lacks(server, entry, was_prepared.into()) {
+            match self.lacks(part, server, entry, was_prepared.into()) {
                 None => report.prepared.push(entry.address.clone()),
                 Some(words) => report.message = Some(words),
             }
         }
+        if server.forwarding_method == ForwardingMethod::NAT {
+            report.message = self.bypass(part);
+        }
         report
     }
 
+    /// Whether replies by NAT would miss the director. It does not keep a real server from being prepared.
+    fn bypass(self, part: &HostPart) -> Option<String> {
+        let vips = part.addresses.iter().filter(|entry| !entry.withdraw);
+        let mut vips = vips.filter_map(|entry| entry.address.parse().ok());
+        let directors = part.directors.iter().filter_map(|text| text.parse().ok()).collect();
+        vips.find_map(|vip| bypass(vip, &directors, &self.observed.facts))
+    }
+
     /// What is missing for this real server to take packets to this VIP.
-    fn lacks(self, server: &HostRealServer, entry: &HostAddress, before: Before) -> Option<String> {
+    fn lacks(self, part: &HostPart, server: &HostRealServer, entry: &HostAddress, before: Before) -> Option<String> {
         let vip: IpAddr = entry.address.parse().ok()?;
-        let mut held = self.observed.addresses.keys().filter(|key| key.address == vip);
-        if server.forwarding_method == ForwardingMethod::DR && !held.any(|key| self.is_wanted(key)) {
-            return Some(format!("{vip} is not on {LOOPBACK}"));
+        match server.forwarding_method {
+            // Packets come to the real server's own address.
+            ForwardingMethod::NAT | ForwardingMethod::FullNAT => None,
+            ForwardingMethod::TUN => match way_to(part, server, vip, &self.observed.facts)? {
+                Ok(way) => self.is_closed(&way, vip, before),
+                Err(problem) => Some(problem.to_string()),
+            },
+            ForwardingMethod::DR => match self.holds(vip, LOOPBACK) {
+                true => self.is_loud(vip, before),
+                false => Some(format!("{vip} is not on {LOOPBACK}")),
+            },
         }
+    }
+
+    /// Whether an interface has a VIP that belongs there. A director has its VIPs where its clients come in, and takes
+    /// packets to them from anywhere.
+    fn holds(self, vip: IpAddr, interface: &str) -> bool {
+        let mut held = self.observed.addresses.keys().filter(|key| key.address == vip);
+        held.any(|key| self.is_wanted(key) && (key.interface == interface || !key.is_of_host()))
+    }
+
+    /// Why the host is not known to be silent about a VIP.
+    fn is_loud(self, vip: IpAddr, before: Before) -> Option<String> {
         match (vip, before, &self.observed.blind) {
             (IpAddr::V6(_), _, _) | (IpAddr::V4(_), Before::Prepared, Some(_)) => None,
             (IpAddr::V4(_), Before::Unprepared, Some(error)) => Some(error.to_string()),
             (IpAddr::V4(_), _, None) => self.answers_arp(),
         }
+    }
+
+    /// What keeps packets for a VIP from coming out of their tunnel.
+    fn is_closed(self, way: &Way, vip: IpAddr, before: Before) -> Option<String> {
+        let Way {
+            local,
+            devices,
+            port,
+            overhead: _,
+            inner: _,
+        } = way;
+        if !self.observed.facts.foreign_addresses.contains_key(local) {
+            return Some(format!(
+                "{local} is no address of this node: what is sent there is not unwrapped here"
+            ));
+        }
+        let device = devices
+            .iter()
+            .find_map(|(name, tunnel)| self.lacks_device(name, tunnel, vip));
+        let is_there = |port: &GuePort| {
+            self.observed
+                .gue_ports
+                .known()
+                .is_some_and(|known| known.contains_key(port))
+        };
+        let port = port.filter(|port| !is_there(port));
+        let port = port.map(|port| format!("nothing unwraps GUE on UDP {port}"));
+        device.or(port).or_else(|| self.is_loud(vip, before))
+    }
+
+    fn lacks_device(self, name: &str, tunnel: &Tunnel, vip: IpAddr) -> Option<String> {
+        let observed = self.observed;
+        match observed.facts.tunnels.get(name) {
+            None => return Some(format!("there is no tunnel device {name}")),
+            Some(read) if read.tunnel != *tunnel => return Some(format!("{name} is not {tunnel}")),
+            Some(read) if !read.up => return Some(format!("{name} is down")),
+            Some(_) => {}
+        }
+        if !self.holds(vip, name) {
+            return Some(format!("{vip} is not on {name}"));
+        }
+        let knob = Sysctl::on(name, Knob::RpFilter);
+        let requirement = self.desired.state.sysctls.get(&knob).filter(|_| vip.is_ipv4())?;
+        let drops = self.observed.blind.is_none() && !observed.fulfils(&knob, *requirement);
+        drops.then(|| format!("{knob} is not {}", requirement.value()))
     }
 
     /// Which knob lets an interface answer ARP for an address that is on `lo` only.

@@ -16,6 +16,7 @@ use node_agent::plan::Change;
 use node_agent::state::{AddressConfig, AddressKey, AddressScope, Facts, Interface, Knob, Sysctl};
 
 mod ipvs;
+mod tunnel;
 
 const VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 168, 56, 100));
 
@@ -61,6 +62,12 @@ impl Peer {
         peer.run("ip link set peer0 up");
         ip("link set eth0 up");
         peer
+    }
+
+    fn attempt(&self, command: &str) -> bool {
+        let arguments = format!("-t {} -n {command}", self.0.id());
+        let mut command = Command::new("nsenter");
+        command.args(arguments.split(' ')).output().unwrap().status.success()
     }
 
     fn run(&self, command: &str) -> String {
@@ -210,6 +217,7 @@ fn interfaces_are_told_apart_by_whether_they_speak_arp() {
         let index = interfaces[name].index;
         let mut interface = Interface {
             index,
+            mtu: interfaces[name].mtu,
             ..Interface::default()
         };
         with(&mut interface);
@@ -218,6 +226,7 @@ fn interfaces_are_told_apart_by_whether_they_speak_arp() {
     expected("lo", |lo| (lo.index, lo.up, lo.addressed) = (1, true, true));
     expected("eth0", |eth0| (eth0.up, eth0.veth) = (true, true));
     expected("eth1", |eth1| (eth1.arp, eth1.enslaved, eth1.veth) = (true, true, true));
+    assert_eq!((interfaces["lo"].mtu, interfaces["eth0"].mtu), (65536, 1500));
     expected("cni0", |cni0| (cni0.arp, cni0.addressed) = (true, true));
 }
 
@@ -339,4 +348,36 @@ fn a_burst_of_changes_is_one_notification() {
     assert!(!notifications.wait(moment).unwrap());
     ip("route add blackhole 10.7.0.0/16");
     assert!(notifications.wait(moment).unwrap());
+}
+
+#[test]
+#[ignore = "needs root and network namespaces"]
+fn an_ipv6_announcement_moves_a_neighbours_entry() {
+    let mut linux = namespace();
+    let peer = Peer::new();
+    peer.run("ip -6 neighbour add fd56::100 lladdr 02:00:00:00:00:99 dev peer0 nud stale");
+    let announce = Change::Announce {
+        key: key("eth0", "fd56::100".parse().unwrap()),
+    };
+    assert_eq!(linux.apply(&[announce]), [Ok(())]);
+    let shown = ip("-o link show dev eth0");
+    let mac = shown.split("link/ether ").nth(1).unwrap().split(' ').next().unwrap();
+    let neighbour = peer.run("ip -6 neighbour show fd56::100");
+    assert!(neighbour.contains(mac), "{neighbour} should have {mac}");
+}
+
+/// F-case of a director that comes up: who holds the VIP on `lo` is silent by itself, and who holds it on the link answers.
+#[test]
+#[ignore = "needs root and network namespaces"]
+fn an_ipv6_probe_hears_who_has_the_address_on_the_link() {
+    let mut linux = namespace();
+    let peer = Peer::new();
+    let vip: IpAddr = "fd56::100".parse().unwrap();
+    assert_eq!(linux.answered("eth0", vip), Ok(false));
+    peer.run("ip address add fd56::100/128 dev lo nodad preferred_lft 0");
+    assert_eq!(linux.answered("eth0", vip), Ok(false));
+    peer.run("ip address del fd56::100/128 dev lo");
+    peer.run("ip address add fd56::100/128 dev peer0 nodad preferred_lft 0");
+    assert_eq!(linux.answered("eth0", vip), Ok(true));
+    assert_eq!(linux.answered("lo", vip), Ok(false));
 }

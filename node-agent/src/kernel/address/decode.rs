@@ -13,6 +13,10 @@ use netlink_packet_route::route::{RouteFlags, RouteHeader, RouteType};
 use super::FOREVER;
 use crate::kernel::KernelError;
 use crate::state::{ADDRESS_PROTOCOL, AddressConfig, AddressKey, AddressScope, Interface, Route};
+use crate::tunnel::{ALIAS, ReadTunnel, Tunnel};
+
+mod tunnel;
+use tunnel::read_tunnel;
 
 // Lengths of struct ifinfomsg, ifaddrmsg, rtmsg and rtnexthop.
 const LINK_HEADER: usize = 16;
@@ -23,9 +27,12 @@ const NEXT_HOP_HEADER: usize = 8;
 // Attributes (include/uapi/linux/if_link.h, if_addr.h, rtnetlink.h).
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
+const IFLA_MTU: u16 = 4;
 const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
+const IFLA_IFALIAS: u16 = 20;
 const IFLA_INFO_KIND: u16 = 1;
+const IFLA_INFO_DATA: u16 = 2;
 const IFLA_INFO_SLAVE_KIND: u16 = 4;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
@@ -56,9 +63,22 @@ pub(in crate::kernel) struct Link {
     master: bool,
     kind: String,
     port_kind: String,
+    mtu: u32,
+    alias: String,
+    /// What it takes, when it is a tunnel device.
+    pub(in crate::kernel) tunnel: Option<Tunnel>,
 }
 
 impl Link {
+    /// The tunnel device.
+    pub(in crate::kernel) fn read_tunnel(&self) -> Option<ReadTunnel> {
+        Some(ReadTunnel {
+            tunnel: self.tunnel.clone()?,
+            up: self.flags.contains(LinkFlags::Up),
+            marked: self.alias == ALIAS,
+        })
+    }
+
     /// The fact; whether it has addresses is not known here.
     pub(in crate::kernel) fn interface(&self) -> Interface {
         Interface {
@@ -69,6 +89,7 @@ impl Link {
             enslaved: self.master && self.port_kind != "vrf",
             veth: self.kind == "veth",
             addressed: false,
+            mtu: self.mtu,
         }
     }
 }
@@ -103,16 +124,23 @@ pub(super) fn read_link(payload: &[u8]) -> Result<Link, KernelError> {
         master: false,
         kind: String::new(),
         port_kind: String::new(),
+        mtu: 0,
+        alias: String::new(),
+        tunnel: None,
     };
+    let mut data: &[u8] = &[];
     for (kind, value) in attributes(payload, LINK_HEADER)? {
         match kind {
             IFLA_ADDRESS => link.mac = value.try_into().ok(),
             IFLA_IFNAME => link.name = text(value),
+            IFLA_MTU => link.mtu = number(value).unwrap_or_default(),
+            IFLA_IFALIAS => link.alias = text(value),
             IFLA_MASTER => link.master = true,
             IFLA_LINKINFO => {
                 for (kind, value) in attributes(value, 0)? {
                     match kind {
                         IFLA_INFO_KIND => link.kind = text(value),
+                        IFLA_INFO_DATA => data = value,
                         IFLA_INFO_SLAVE_KIND => link.port_kind = text(value),
                         _ => {}
                     }
@@ -121,6 +149,7 @@ pub(super) fn read_link(payload: &[u8]) -> Result<Link, KernelError> {
             _ => {}
         }
     }
+    link.tunnel = read_tunnel(&link.kind, data)?;
     Ok(link)
 }
 

@@ -9,6 +9,7 @@ use super::FakeKernel;
 use crate::kernel::{Kernel, KernelError, answer};
 use crate::plan::Change;
 use crate::state::{AddressConfig, AddressKey, Facts, Sysctl};
+use crate::tunnel::{GuePort, Receiver};
 
 impl Kernel for FakeKernel {
     fn services(&mut self) -> Result<Vec<(ServiceKey, ServiceConfig)>, KernelError> {
@@ -57,6 +58,7 @@ impl Kernel for FakeKernel {
         let mut facts = Facts {
             interfaces: self.interfaces.clone(),
             routes: self.routes.clone(),
+            tunnels: self.tunnels.clone(),
             ..Facts::default()
         };
         facts
@@ -95,6 +97,12 @@ impl Kernel for FakeKernel {
             ));
         }
         Ok(self.sysctls.get(sysctl).copied())
+    }
+
+    fn gue_ports(&mut self) -> Result<BTreeMap<GuePort, Receiver>, KernelError> {
+        self.alive()?;
+        self.module(GuePort::MODULE)?;
+        Ok(self.gue_ports.clone())
     }
 
     fn answered(&mut self, interface: &str, address: IpAddr) -> Result<bool, KernelError> {
@@ -144,6 +152,7 @@ impl FakeKernel {
                 self.timeouts = timeouts.or(self.timeouts);
                 Ok(())
             }
+            Change::Tunnel(change) => self.change_tunnel(change),
             Change::Announce { key } => self.interface(&key.interface).map(|_| ()),
         }
     }
