@@ -131,14 +131,14 @@ fn ipv6_nat_keeps_the_learned_default_route() {
     check(
         &outcome.done,
         &expect![[r#"
-        sysctl -w net.ipv6.conf.eth0.accept_ra=2
-        sysctl -w net.ipv6.conf.eth1.accept_ra=2
-        sysctl -w net.ipv6.conf.all.forwarding=1
-        ipvsadm -A -t [fd56::100]:80 -s rr
-        ipvsadm -a -t [fd56::100]:80 -r [fd10::30]:8080 -m -w 1
-        ip address add fd56::100/128 dev eth0 nodad preferred_lft 0 proto 77
-        arping -U -c 1 -I eth0 fd56::100
-    "#]],
+            sysctl -w net.ipv6.conf.eth0.accept_ra=2
+            sysctl -w net.ipv6.conf.eth1.accept_ra=2
+            sysctl -w net.ipv6.conf.all.forwarding=1
+            ipvsadm -A -t [fd56::100]:80 -s rr
+            ipvsadm -a -t [fd56::100]:80 -r [fd10::30]:8080 -m -w 1
+            ip address add fd56::100/128 dev eth0 nodad preferred_lft 0 proto 77
+            ndsend fd56::100 eth0
+        "#]],
     );
     let learned = |route: &Route| route.network.prefix_len() == 0 && route.network.addr().is_ipv6();
     assert!(node.kernel().network().unwrap().1.routes.iter().any(learned));
