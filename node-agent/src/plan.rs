@@ -28,8 +28,6 @@ use crate::observed::Observed;
 use crate::state::{ADDRESS_PROTOCOL, AddressConfig, AddressKey, AddressScope, KernelState, Knob, Sysctl};
 use crate::tunnel::{self, GuePort};
 
-mod tunnels;
-
 /// One change of the kernel's state. Prints as the line that an administrator would type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {

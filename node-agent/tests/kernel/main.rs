@@ -48,7 +48,7 @@ struct Peer(Child);
 
 impl Peer {
     fn new() -> Self {
-        let peer = Self(Command::new("unshare").args(["-n", "sleep", "60"]).spawn().unwrap());
+        let peer = Self(Command::new("unshare").args(["-n", "sleep", "600"]).spawn().unwrap());
         ip("link add eth0 type veth peer name peer0");
         ip("address add 192.168.56.10/24 dev eth0");
         let pid = peer.0.id();

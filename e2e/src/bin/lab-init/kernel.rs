@@ -33,6 +33,13 @@ const MODULES: &[&str] = &[
     "veth",
     "bridge",
     "ipip",
+    "sit",
+    "ip6_tunnel",
+    "ip_gre",
+    "ip6_gre",
+    // Nothing loads it by itself; fou6 is for what the tests wrap.
+    "fou",
+    "fou6",
     "nlmon",
     "af_packet",
     "netlink_diag",
