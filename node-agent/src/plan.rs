@@ -16,6 +16,7 @@
 //! | sysctl restore | silent until the VIP is gone |
 
 mod services;
+mod tunnels;
 
 use std::collections::BTreeSet;
 use std::fmt;

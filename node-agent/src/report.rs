@@ -123,14 +123,9 @@ impl<'a> Evidence<'a> {
             );
         }
         if concern.unwraps
-            && let Some(words) = self.foreign_tunnels()
+            && let Some(verdict) = self.unwrapping()
         {
-            return Verdict::no(reason::FOREIGN_ENTRY, words);
-        }
-        if concern.unwraps
-            && let GuePorts::Failed(error) = &self.observed.gue_ports
-        {
-            return Verdict::no(reason_of(error), error.to_string());
+            return verdict;
         }
         if concern.needs_sysctls(&self.desired.state)
             && let Some(error) = &self.observed.blind
@@ -161,20 +156,22 @@ impl<'a> Evidence<'a> {
         }
     }
 
-    fn foreign_tunnels(self) -> Option<String> {
-        let name = self.residue.foreign_tunnels.first();
+    /// What stands in the way of taking packets out of tunnels.
+    fn unwrapping(self) -> Option<Verdict> {
+        let foreign = |words| Verdict::no(reason::FOREIGN_ENTRY, words);
+        let device = self.residue.foreign_tunnels.first();
+        let device = device.map(|name| format!("the interface {name} is not of lvs-operator's doing: remove it"));
         let port = self.residue.foreign_ports.first();
-        let device = || {
-            Some(format!(
-                "the interface {} is not of lvs-operator's doing: remove it",
-                name?
-            ))
+        let port = port.map(|port| {
+            format!(
+                "UDP {port} is used to unwrap something else, not of lvs-operator's doing: remove it with ip fou del, or choose another tunnel.port"
+            )
+        });
+        let unread = match &self.observed.gue_ports {
+            GuePorts::Failed(error) => Some(Verdict::no(reason_of(error), error.to_string())),
+            GuePorts::Unread | GuePorts::Read(_) => None,
         };
-        let port = || {
-            let words = "is used to unwrap something else, not of lvs-operator's doing: remove it with ip fou del, or choose another tunnel.port";
-            Some(format!("UDP {} {words}", port?))
-        };
-        device().or_else(port)
+        device.or(port).map(foreign).or(unread)
     }
 
     /// A membership of which nothing is left is not reported. What the group asks of the node has no name in the kernel:

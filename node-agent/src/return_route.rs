@@ -49,8 +49,11 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn facts(routes: &[(&str, u32, &str)]) -> Facts {
-        let route = |(network, metric, gateway): &(&str, u32, &str)| Route {
+    /// Network, metric, gateway.
+    type Shown = (&'static str, u32, &'static str);
+
+    fn facts(routes: &[Shown]) -> Facts {
+        let route = |(network, metric, gateway): &Shown| Route {
             network: network.parse().unwrap(),
             metric: *metric,
             interface: "eth0".to_owned(),
@@ -67,7 +70,7 @@ mod tests {
     #[test]
     fn the_best_default_route_must_lead_to_a_director() {
         let directors = BTreeSet::from([ip("10.0.0.20"), ip("10.0.0.21"), ip("fd00::20")]);
-        let cases: [(&[(&str, u32, &str)], bool); 8] = [
+        let cases: [(&[Shown], bool); 8] = [
             (&[("0.0.0.0/0", 0, "10.0.0.20")], true),
             (&[("0.0.0.0/0", 100, "10.0.0.21"), ("0.0.0.0/0", 200, "10.0.0.1")], true),
             (

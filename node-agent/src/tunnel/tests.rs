@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crds::{TunnelChecksum, TunnelType};
-use expect_test::expect;
+use expect_test::{expect, expect_file};
 use proptest::prelude::*;
 
 use super::*;
@@ -74,62 +74,7 @@ fn every_type_and_pair_of_families_has_its_device() {
             }
         }
     }
-    expect![[r#"
-        # 192.168.56.100 over [10.20.0.30, fd20::30]
-        ip link add lvs-ipip-5daf67 type ipip local 10.20.0.30 remote any && ip link set lvs-ipip-5daf67 up alias lvs-operator
-        # fd56::100 over [10.20.0.30, fd20::30]
-        ip link add lvs-ip6-48a9c3 type ip6tnl mode any local fd20::30 remote any && ip link set lvs-ip6-48a9c3 up alias lvs-operator
-        # 192.168.56.100 over [10.20.0.30]
-        ip link add lvs-ipip-5daf67 type ipip local 10.20.0.30 remote any && ip link set lvs-ipip-5daf67 up alias lvs-operator
-        # fd56::100 over [10.20.0.30]
-        ip link add lvs-sit-5daf67 type sit local 10.20.0.30 remote any && ip link set lvs-sit-5daf67 up alias lvs-operator
-        # 192.168.56.100 over [fd20::30]
-        ip link add lvs-ip6-48a9c3 type ip6tnl mode any local fd20::30 remote any && ip link set lvs-ip6-48a9c3 up alias lvs-operator
-        # fd56::100 over [fd20::30]
-        ip link add lvs-ip6-48a9c3 type ip6tnl mode any local fd20::30 remote any && ip link set lvs-ip6-48a9c3 up alias lvs-operator
-        # 192.168.56.100 over [10.20.0.30, fd20::30]
-        ip link add lvs-ipip-5daf67 type ipip local 10.20.0.30 remote any && ip link set lvs-ipip-5daf67 up alias lvs-operator
-        ip fou add port 6080 gue
-        # fd56::100 over [10.20.0.30, fd20::30]
-        ip link add lvs-ip6-48a9c3 type ip6tnl mode any local fd20::30 remote any && ip link set lvs-ip6-48a9c3 up alias lvs-operator
-        ip fou add port 6080 -6 gue
-        # 192.168.56.100 over [10.20.0.30]
-        ip link add lvs-ipip-5daf67 type ipip local 10.20.0.30 remote any && ip link set lvs-ipip-5daf67 up alias lvs-operator
-        ip fou add port 6080 gue
-        # fd56::100 over [10.20.0.30]
-        ip link add lvs-sit-5daf67 type sit local 10.20.0.30 remote any && ip link set lvs-sit-5daf67 up alias lvs-operator
-        ip fou add port 6080 gue
-        # 192.168.56.100 over [fd20::30]
-        ip link add lvs-ip6-48a9c3 type ip6tnl mode any local fd20::30 remote any && ip link set lvs-ip6-48a9c3 up alias lvs-operator
-        ip fou add port 6080 -6 gue
-        # fd56::100 over [fd20::30]
-        ip link add lvs-ip6-48a9c3 type ip6tnl mode any local fd20::30 remote any && ip link set lvs-ip6-48a9c3 up alias lvs-operator
-        ip fou add port 6080 -6 gue
-        # 192.168.56.100 over [10.20.0.30, fd20::30]
-        ip link add lvs-gre-5daf67 type gre local 10.20.0.30 remote any && ip link set lvs-gre-5daf67 up alias lvs-operator
-        # fd56::100 over [10.20.0.30, fd20::30]
-        ip link add lvs-gre6-48a9c3 type ip6gre local fd20::30 remote any && ip link set lvs-gre6-48a9c3 up alias lvs-operator
-        # 192.168.56.100 over [10.20.0.30]
-        ip link add lvs-gre-5daf67 type gre local 10.20.0.30 remote any && ip link set lvs-gre-5daf67 up alias lvs-operator
-        # fd56::100 over [10.20.0.30]
-        ip link add lvs-gre-5daf67 type gre local 10.20.0.30 remote any && ip link set lvs-gre-5daf67 up alias lvs-operator
-        # 192.168.56.100 over [fd20::30]
-        ip link add lvs-gre6-48a9c3 type ip6gre local fd20::30 remote any && ip link set lvs-gre6-48a9c3 up alias lvs-operator
-        # fd56::100 over [fd20::30]
-        ip link add lvs-gre6-48a9c3 type ip6gre local fd20::30 remote any && ip link set lvs-gre6-48a9c3 up alias lvs-operator
-        # 192.168.56.100 over [10.20.0.30, fd20::30]
-        ip link add lvs-gre-5daf67 type gre local 10.20.0.30 remote any icsum && ip link set lvs-gre-5daf67 up alias lvs-operator
-        # fd56::100 over [10.20.0.30, fd20::30]
-        ip link add lvs-gre6-48a9c3 type ip6gre local fd20::30 remote any icsum && ip link set lvs-gre6-48a9c3 up alias lvs-operator
-        # 192.168.56.100 over [10.20.0.30]
-        ip link add lvs-gre-5daf67 type gre local 10.20.0.30 remote any icsum && ip link set lvs-gre-5daf67 up alias lvs-operator
-        # fd56::100 over [10.20.0.30]
-        ip link add lvs-gre-5daf67 type gre local 10.20.0.30 remote any icsum && ip link set lvs-gre-5daf67 up alias lvs-operator
-        # 192.168.56.100 over [fd20::30]
-        ip link add lvs-gre6-48a9c3 type ip6gre local fd20::30 remote any icsum && ip link set lvs-gre6-48a9c3 up alias lvs-operator
-        # fd56::100 over [fd20::30]
-        ip link add lvs-gre6-48a9c3 type ip6gre local fd20::30 remote any icsum && ip link set lvs-gre6-48a9c3 up alias lvs-operator
-    "#]].assert_eq(&lines);
+    expect_file!["testdata/devices.txt"].assert_eq(&lines);
 }
 
 #[test]

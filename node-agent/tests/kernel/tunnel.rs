@@ -256,12 +256,15 @@ fn is_silent(peer: &Peer, vip: &str) -> bool {
     !peer.attempt(&format!("ping -n -c 1 -W 0.4 {vip}"))
 }
 
-/// F21: whatever `all.rp_filter` is, and by each type and pair of families, what a director wraps is taken out and answered.
-#[test]
-#[ignore = "needs root and network namespaces"]
-fn f21_packets_of_each_type_and_family_come_out_with_any_rp_filter() {
-    let mut linux = namespace();
-    let peer = link_with_both_families();
+/// How the director wraps, the tunnel (type, port, checksum), the real server's address, the place of the VIP.
+type Case = (
+    String,
+    (TunnelType, Option<i32>, Option<TunnelChecksum>),
+    &'static str,
+    usize,
+);
+
+fn cases() -> [Case; 14] {
     let to4 = "local 192.168.56.20 remote 192.168.56.10";
     let to6 = "local fd56::20 remote fd56::10";
     let gue = "encap gue encap-sport auto encap-dport 6080 encap-csum";
@@ -273,8 +276,7 @@ fn f21_packets_of_each_type_and_family_come_out_with_any_rp_filter() {
     );
     let by_gue = (TunnelType::Gue, Some(6080), None);
     let summed = (TunnelType::Gre, None, csum);
-    // How the director wraps, the tunnel, the real server's address, the VIP's family.
-    let cases = [
+    [
         (format!("ipip {to4}"), ipip, RIP, 0),
         (format!("sit {to4}"), ipip, RIP, 1),
         (format!("ip6tnl mode ipip6 {to6}"), ipip, RIP6, 0),
@@ -289,8 +291,16 @@ fn f21_packets_of_each_type_and_family_come_out_with_any_rp_filter() {
         (format!("ip6gre {to6}"), gre, RIP6, 0),
         (format!("ip6gre {to6}"), gre, RIP6, 1),
         (format!("ip6gre {to6} ocsum"), summed, RIP6, 1),
-    ];
-    for (wrapped, (type_, port, checksum), server, inner) in cases {
+    ]
+}
+
+/// F21: whatever `all.rp_filter` is, and by each type and pair of families, what a director wraps is taken out and answered.
+#[test]
+#[ignore = "needs root and network namespaces"]
+fn f21_packets_of_each_type_and_family_come_out_with_any_rp_filter() {
+    let mut linux = namespace();
+    let peer = link_with_both_families();
+    for (wrapped, (type_, port, checksum), server, inner) in cases() {
         let vip = VIPS[inner];
         let tunnel = crds::Tunnel { type_, port, checksum };
         let directors = BTreeSet::new();

@@ -100,11 +100,11 @@ fn an_agent_restarted_beside_tunnels_writes_nothing_also_without_its_ledger() {
     assert_eq!(node.kernel().gue_ports(), Ok([].into()));
 }
 
-#[test]
-fn every_drift_of_what_unwraps_is_repaired() {
-    let name = Tunnel::new(TunnelKind::Ipip, "10.20.0.30".parse().unwrap(), None, false).name();
-    type Fault = fn(&mut FakeKernel, &str);
-    let faults: [(&str, Fault, Expect); 6] = [
+type Fault = (&'static str, fn(&mut FakeKernel, &str), Expect);
+
+/// What somebody does to a device of this name, or to the port, and what repairs it.
+fn faults() -> [Fault; 6] {
+    [
         (
             "deleted",
             |kernel, name| kernel.remove_interface(name),
@@ -170,8 +170,13 @@ fn every_drift_of_what_unwraps_is_repaired() {
                 ip fou add port 6080 gue
             "#]],
         ),
-    ];
-    for (fault, injure, repair) in faults {
+    ]
+}
+
+#[test]
+fn every_drift_of_what_unwraps_is_repaired() {
+    let name = Tunnel::new(TunnelKind::Ipip, "10.20.0.30".parse().unwrap(), None, false).name();
+    for (fault, injure, repair) in faults() {
         let mut node = host();
         pass(&mut node, &api(&gue()));
         injure(node.kernel(), &name);
