@@ -102,6 +102,22 @@ fn an_agent_restarted_beside_tunnels_writes_nothing_also_without_its_ledger() {
 
 type Fault = (&'static str, fn(&mut FakeKernel, &str), Expect);
 
+fn set_down(kernel: &mut FakeKernel, name: &str) {
+    let read = kernel.tunnels()[name].clone();
+    kernel.set_tunnel(name, ReadTunnel { up: false, ..read });
+}
+
+fn put_another_in_its_place(kernel: &mut FakeKernel, name: &str) {
+    kernel.remove_interface(name);
+    let remote = "10.9.9.9".parse().ok();
+    let read = ReadTunnel {
+        tunnel: Tunnel::new(TunnelKind::Ipip, "10.20.0.30".parse().unwrap(), remote, false),
+        up: true,
+        marked: false,
+    };
+    kernel.set_tunnel(name, read);
+}
+
 /// What somebody does to a device of this name, or to the port, and what repairs it.
 fn faults() -> [Fault; 6] {
     [
@@ -116,33 +132,14 @@ fn faults() -> [Fault; 6] {
         ),
         (
             "down",
-            |kernel, name| {
-                let read = kernel.tunnels()[name].clone();
-                kernel.set_tunnel(name, ReadTunnel { up: false, ..read });
-            },
+            set_down,
             expect![[r#"
                 ip link set lvs-ipip-5daf67 up alias lvs-operator
             "#]],
         ),
         (
             "another one",
-            |kernel, name| {
-                kernel.remove_interface(name);
-                let tunnel = Tunnel::new(
-                    TunnelKind::Ipip,
-                    "10.20.0.30".parse().unwrap(),
-                    "10.9.9.9".parse().ok(),
-                    false,
-                );
-                kernel.set_tunnel(
-                    name,
-                    ReadTunnel {
-                        tunnel,
-                        up: true,
-                        marked: false,
-                    },
-                );
-            },
+            put_another_in_its_place,
             expect![[r#"
                 ip link delete lvs-ipip-5daf67 && ip link add lvs-ipip-5daf67 type ipip local 10.20.0.30 remote any && ip link set lvs-ipip-5daf67 up alias lvs-operator
                 sysctl -w net.ipv4.conf.lvs-ipip-5daf67.rp_filter=2
