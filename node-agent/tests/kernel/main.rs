@@ -17,6 +17,7 @@ use node_agent::state::{AddressConfig, AddressKey, AddressScope, Facts, Interfac
 
 mod ipvs;
 mod tunnel;
+mod wrapped;
 
 const VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 168, 56, 100));
 
