@@ -234,6 +234,7 @@ impl<K: Kernel, J: Journal> Node<K, J> {
             Ipvs::Failed(_) => true,
             Ipvs::Unread | Ipvs::Read(_) if self.observed.blind.is_some() => true,
             Ipvs::Unread | Ipvs::Read(_) if matches!(self.observed.timeouts, Some(Err(_))) => true,
+            Ipvs::Unread | Ipvs::Read(_) if matches!(self.observed.gue_ports, GuePorts::Failed(_)) => true,
             Ipvs::Unread | Ipvs::Read(_) => !desired.problems.is_empty(),
         }
     }
@@ -274,11 +275,17 @@ impl<K: Kernel, J: Journal> Node<K, J> {
 
     /// A look at the ports of GUE loads the module: a node without any is left alone.
     fn read_gue_ports(&mut self, desired: &Desired) {
-        let failed = matches!(self.observed.gue_ports, GuePorts::Failed(_));
         let needed = !desired.state.unwrapping.ports.is_empty() || !self.ledger.gue_ports.is_empty();
-        if needed && (self.stale.gue_ports || failed) {
-            self.observed.read_gue_ports(&mut self.kernel);
-            self.stale.gue_ports = false;
+        if !needed {
+            self.observed.gue_ports = GuePorts::Unread;
+        }
+        match &self.observed.gue_ports {
+            GuePorts::Unread if !needed => {}
+            GuePorts::Read(_) if !self.stale.gue_ports => {}
+            GuePorts::Unread | GuePorts::Read(_) | GuePorts::Failed(_) => {
+                self.observed.read_gue_ports(&mut self.kernel);
+                self.stale.gue_ports = false;
+            }
         }
     }
 

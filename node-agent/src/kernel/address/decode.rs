@@ -79,12 +79,20 @@ impl Link {
         })
     }
 
+    /// The module of GRE brings `gretap0` and `erspan0` to every network namespace, down, which nobody speaks on until
+    /// somebody sets them up.
+    fn is_idle_tunnel(&self) -> bool {
+        ["gretap", "erspan"].contains(&self.kind.as_str()) && !self.flags.contains(LinkFlags::Up)
+    }
+
     /// The fact; whether it has addresses is not known here.
     pub(in crate::kernel) fn interface(&self) -> Interface {
         Interface {
             index: self.index,
             up: self.flags.contains(LinkFlags::Up),
-            arp: self.ethernet && !self.flags.intersects(LinkFlags::Noarp | LinkFlags::Loopback),
+            arp: self.ethernet
+                && !self.flags.intersects(LinkFlags::Noarp | LinkFlags::Loopback)
+                && !self.is_idle_tunnel(),
             // A member of a VRF has a master too, and speaks ARP itself.
             enslaved: self.master && self.port_kind != "vrf",
             veth: self.kind == "veth",

@@ -74,8 +74,12 @@ impl FakeKernel {
             }
             Change::AddPort { port } => {
                 self.module(GuePort::MODULE)?;
-                self.gue_ports.entry(*port).or_insert(Receiver::Gue);
-                Ok(())
+                match self.gue_ports.entry(*port).or_insert(Receiver::Gue) {
+                    Receiver::Gue => Ok(()),
+                    Receiver::Other => Err(KernelError::Refused {
+                        errno: Errno(libc::EADDRINUSE),
+                    }),
+                }
             }
             Change::DeletePort { port } => {
                 self.module(GuePort::MODULE)?;

@@ -206,6 +206,7 @@ fn f12_a_missing_module_is_named_and_disturbs_no_other_real_server() {
         assert_eq!((said, reason), ("False", "ModuleMissing"), "{words}");
         assert!(words.contains(&format!("load the module {module}")), "{words}");
         assert!(message(&outcome).contains(lacks), "{}", message(&outcome));
+        assert!(outcome.unfinished, "it is tried again");
         assert_eq!(prepared(&outcome), [""; 0]);
         let served = outcome.statuses[&other_key].real_server.as_ref().unwrap();
         assert_eq!(served.real_servers[0].prepared, ["192.168.56.101"]);

@@ -68,6 +68,17 @@ fn a_member_of_a_vrf_speaks_arp_itself_and_one_of_a_bridge_does_not() {
 }
 
 #[test]
+fn what_the_module_of_gre_brings_is_no_link_until_somebody_sets_it_up() {
+    let speaks_arp = |flags: u8| {
+        let header = [0, 0, 1, 0, 2, 0, 0, 0, flags, 0, 0, 0, 0, 0, 0, 0].to_vec();
+        let info = attribute(IFLA_LINKINFO, &attribute(IFLA_INFO_KIND, b"gretap\0"));
+        read_link(&[header, info].concat()).unwrap().interface().arp
+    };
+    assert!(!speaks_arp(0));
+    assert!(speaks_arp(1));
+}
+
+#[test]
 fn of_a_point_to_point_address_ours_is_the_local_end() {
     let header = [2, 32, 0, 0, 2, 0, 0, 0].to_vec();
     let local = attribute(IFA_LOCAL, &[10, 0, 0, 1]);
@@ -80,6 +91,17 @@ fn of_a_point_to_point_address_ours_is_the_local_end() {
 }
 
 proptest! {
+    /// Whatever a tunnel device says of itself, also in the attributes that matter.
+    #[test]
+    fn no_data_of_a_tunnel_make_a_decoder_panic(data in vec((0..21_u16, vec(any::<u8>(), 0..20)), 0..6), kind in 0..5_usize) {
+        let data: Vec<u8> = data.iter().flat_map(|(kind, value)| attribute(*kind, value)).collect();
+        let kind = crate::tunnel::KINDS[kind];
+        let name = attribute(IFLA_INFO_KIND, kind.as_str().as_bytes());
+        let info = attribute(IFLA_LINKINFO, &[attribute(IFLA_INFO_DATA, &data), name].concat());
+        let link = read_link(&[vec![0; 16], info].concat()).unwrap();
+        prop_assert_eq!(link.tunnel.map(|tunnel| tunnel.kind), Some(kind));
+    }
+
     /// Whatever comes is a value or an error, and comes to an end.
     #[test]
     fn no_bytes_make_a_decoder_panic(bytes in vec(any::<u8>(), 0..200), family in 0..12_u8) {
