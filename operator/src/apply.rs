@@ -323,6 +323,7 @@ fn merge_patch(placement: &Placement) -> Value {
     if let Some(spec) = spec.as_object_mut() {
         spec.entry("director").or_insert(Value::Null);
         spec.entry("realServer").or_insert(Value::Null);
+        spec.entry("virtualRouter").or_insert(Value::Null);
     }
     let meta = &placement.metadata;
     let mut metadata =

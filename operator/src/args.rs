@@ -1,5 +1,6 @@
 //! Command line. Every flag has an environment variable of the same name in capitals with the prefix `LVS_`.
 
+use crate::settings::MarkRange;
 use clap::{Parser, ValueEnum};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -11,7 +12,8 @@ pub struct Arguments {
     /// Kubeconfig file; the pod's service account when absent, then KUBECONFIG.
     #[arg(long, env = "LVS_KUBECONFIG", value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
-    /// The operator's own namespace, which holds the agents' Leases; the pod's when absent, else lvs-system.
+    /// The operator's own namespace, which holds the agents' Leases and the Placements of DirectorGroups; the pod's when
+    /// absent, else lvs-system.
     #[arg(long, env = "LVS_NAMESPACE", value_name = "NAME")]
     pub namespace: Option<String>,
     /// Address of /livez, /readyz and /metrics.
@@ -22,6 +24,15 @@ pub struct Arguments {
         value_name = "ADDRESS:PORT"
     )]
     pub admin_address: SocketAddr,
+    /// Firewall marks for services with persistence.acrossPorts, both ends included. Marks with 0x4000 or 0x8000 set, which
+    /// are kube-proxy's, are left out. Nobody else on the directors may use these marks.
+    #[arg(
+        long,
+        env = "LVS_FIREWALL_MARK_RANGE",
+        default_value_t = MarkRange::default(),
+        value_name = "START-END"
+    )]
+    pub firewall_mark_range: MarkRange,
     /// Form of the log on stderr.
     #[arg(long, env = "LVS_LOG_FORMAT", value_enum, default_value_t = LogFormat::Json)]
     pub log_format: LogFormat,

@@ -5,6 +5,7 @@ use crate::apply::{Outcome, Writer};
 use crate::collect::{self, Store, Update, Wake};
 use crate::metrics::Metrics;
 use crate::reconcile;
+use crate::settings::Settings;
 use futures::stream::{BoxStream, SelectAll};
 use futures::{FutureExt, StreamExt};
 use jiff::Timestamp;
@@ -35,17 +36,17 @@ pub struct Controller {
 }
 
 impl Controller {
-    /// Starts the watches; `namespace` is where the agents' Leases are.
+    /// Starts the watches.
     pub fn new(
         client: &Client,
-        namespace: &str,
+        settings: Settings,
         api_servers: Vec<IpAddr>,
         metrics: Metrics,
         readiness: Readiness,
     ) -> Self {
         Self {
-            updates: collect::watch(client, namespace, &metrics),
-            store: Store::new(api_servers),
+            updates: collect::watch(client, &settings.namespace, &metrics),
+            store: Store::new(settings, api_servers),
             writer: Writer::new(client.clone(), metrics.clone()),
             metrics,
             readiness,

@@ -19,6 +19,7 @@ pub mod controller;
 pub mod metrics;
 pub mod place;
 pub mod run;
+pub mod settings;
 pub mod snapshot;
 pub mod status;
 pub mod validate;
@@ -30,6 +31,7 @@ mod tests;
 #[cfg(test)]
 mod world;
 
+pub use settings::Settings;
 pub use snapshot::{Key, Meta, Objects, Snapshot, Stored};
 pub use write::{Decisions, EventKind, EventWrite, StatusWrite, Write};
 

@@ -4,6 +4,7 @@ use crate::admin::{self, Readiness};
 use crate::args::{Arguments, LogFormat};
 use crate::controller::Controller;
 use crate::metrics::Metrics;
+use crate::settings::Settings;
 use anyhow::{Context, Result};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
@@ -20,12 +21,15 @@ use tracing_subscriber::filter::LevelFilter;
 pub async fn run(arguments: Arguments) -> Result<()> {
     log_to_stderr(arguments.log_format);
     let (config, pod_namespace) = config(&arguments).await?;
-    let namespace = arguments
-        .namespace
-        .or(pod_namespace)
-        .unwrap_or_else(|| "lvs-system".to_owned());
+    let mut settings = Settings {
+        firewall_marks: arguments.firewall_mark_range,
+        ..Settings::default()
+    };
+    if let Some(namespace) = arguments.namespace.or(pod_namespace) {
+        settings.namespace = namespace;
+    }
     let api_servers = api_servers(&config).await;
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), namespace, url = %config.cluster_url, "starting");
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), namespace = settings.namespace, url = %config.cluster_url, "starting");
     let client = Client::try_from(config).context("cannot make a client of this configuration")?;
     let (metrics, readiness) = (Metrics::default(), Readiness::default());
     let listener = TcpListener::bind(arguments.admin_address).await;
@@ -36,7 +40,7 @@ pub async fn run(arguments: Arguments) -> Result<()> {
         )
     })?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
-    let controller = Controller::new(&client, &namespace, api_servers, metrics.clone(), readiness.clone());
+    let controller = Controller::new(&client, settings, api_servers, metrics.clone(), readiness.clone());
     tokio::select! {
         () = controller.run() => Ok(()),
         ended = admin::serve(listener, readiness, metrics) => ended.context("the admin server ended"),

@@ -3,6 +3,7 @@
 //! The Placements of a snapshot must be one consistent prefix of their history (one watch over one kind gives that): the
 //! two flag rules of `crds::Placement` stand on it. Nothing here reads a clock or the network.
 
+use crate::settings::Settings;
 use crds::{
     DirectorGroup, DirectorGroupSpec, DirectorGroupStatus, Placement, PlacementSpec, PlacementStatus, RealServer,
     RealServerSpec, RealServerStatus, VirtualService, VirtualServiceSpec, VirtualServiceStatus,
@@ -227,6 +228,8 @@ pub struct Snapshot {
     pub leases: BTreeMap<String, LeaseFacts>,
     /// Addresses of the API server: a VIP like that would cut the cluster off.
     pub api_servers: BTreeSet<IpAddr>,
+    /// What the operator was started with.
+    pub settings: Settings,
 }
 
 /// Whole objects, as tests and simulations have them.
@@ -242,6 +245,7 @@ pub struct Objects {
     /// Leases whose name is not an agent's are left out.
     pub leases: Vec<Lease>,
     pub api_servers: Vec<IpAddr>,
+    pub settings: Settings,
 }
 
 impl Snapshot {
@@ -282,6 +286,7 @@ impl Snapshot {
                 .filter_map(|lease| Some((agent_node(lease)?.to_owned(), LeaseFacts::from(lease))))
                 .collect(),
             api_servers: objects.api_servers.into_iter().collect(),
+            settings: objects.settings,
         }
     }
 }

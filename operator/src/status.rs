@@ -35,7 +35,7 @@ pub fn status(view: &View<'_>, validated: &Validated, placed: &Placed) -> Said {
     for statement in services
         .into_iter()
         .chain(real_server::all(view, validated))
-        .chain(group::all(view, validated))
+        .chain(group::all(view, validated, placed))
     {
         said.refusals += usize::from(find(&statement.new, STALLED).is_some());
         events.extend(statement.events().map(Write::Event));
@@ -131,7 +131,9 @@ fn sorted(conditions: &[Condition]) -> Vec<Condition> {
 
 /// What an agent says of the whole Placement, in our words; an agent of another version may have reasons of its own.
 fn programmed(placement: &StoredPlacement) -> Verdict {
-    const KNOWN: [&str; 6] = [
+    const KNOWN: [&str; 8] = [
+        reason::INVALID,
+        reason::ADDRESS_CONFLICT,
         reason::KERNEL_REFUSED,
         reason::MODULE_MISSING,
         reason::UNKNOWN_FIELD,
@@ -148,6 +150,29 @@ fn programmed(placement: &StoredPlacement) -> Verdict {
         }
         None => Verdict::no(reason::PENDING, format!("{node} has not reported yet")),
     }
+}
+
+/// What the agent of a Placement's node says of it, if it says anything about what it is told now.
+fn reported(view: &View<'_>, placed: &Placed, placement: &StoredPlacement) -> Verdict {
+    let node = &placement.spec.node_name;
+    if !view.is_fresh(node) {
+        return agent_lost(node);
+    }
+    if let Some(refused) = not_understood(view, placement) {
+        return refused;
+    }
+    if placed.touched.contains(&placement.meta.key) || !view.is_settled(placement) {
+        let message = format!("{node} has not reported on its latest Placement yet");
+        return Verdict::no(reason::PENDING, message);
+    }
+    programmed(placement)
+}
+
+/// What an agent says of a spec that it does not know, and therefore never settles.
+fn not_understood(view: &View<'_>, placement: &StoredPlacement) -> Option<Verdict> {
+    let said = find(&placement.status.conditions, PROGRAMMED)?;
+    let is_latest = said.observed_generation == Some(placement.meta.generation) && view.counts(placement);
+    (is_latest && said.reason == reason::UNKNOWN_FIELD).then(|| programmed(placement))
 }
 
 fn agent_lost(node: &str) -> Verdict {

@@ -7,23 +7,27 @@ mod claims;
 mod content;
 mod group;
 mod held;
+mod marks;
 mod members;
+mod terms;
 #[cfg(test)]
 mod tests;
+mod tunnels;
 
-pub use group::Group;
-pub use held::{ClaimKey, Held};
+pub use group::{Group, Shared};
+pub use held::{ClaimKey, Family, Held, Scopes};
 pub use members::{Member, MemberRefusal};
 
 pub(crate) use content::{protocol, some_of};
-pub(crate) use held::{carried_keys, protocol_name};
+pub(crate) use held::{group_of, ports_of};
 pub(crate) use members::usable_addresses;
+pub(crate) use terms::{destination_port, forwarding, serves};
+pub(crate) use tunnels::gre_checksum;
 
 use crate::snapshot::{Key, StoredVirtualService};
 use crate::view::View;
-use crds::ForwardingMethod;
-use crds::PlacedService;
 use crds::conditions::{Verdict, reason};
+use crds::{ForwardingMethod, PlacedService, Tunnel};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The outcome for everything.
@@ -75,10 +79,12 @@ pub struct Content {
     pub interface: Option<String>,
     /// The VIPs.
     pub addresses: Vec<String>,
-    /// The ports, each on every VIP.
+    /// The services on every VIP.
     pub services: Vec<PlacedService>,
-    /// How packets reach the real servers.
+    /// How packets reach the real servers that do not say otherwise.
     pub forwarding_method: ForwardingMethod,
+    /// How TUN wraps them.
+    pub tunnel: Option<Tunnel>,
 }
 
 /// Which nodes are directors of a service.
@@ -108,16 +114,31 @@ impl Refusal {
     }
 }
 
+/// What every VirtualService is judged by.
+struct Court<'a> {
+    view: &'a View<'a>,
+    groups: &'a BTreeMap<String, Group>,
+    held: &'a BTreeMap<Key, Held>,
+    marks: &'a BTreeMap<Key, i64>,
+}
+
 /// Judges everything.
 pub fn validate(view: &View<'_>) -> Validated {
     let groups = group::all(view);
-    let held = held::all(view);
+    let scopes = claims::scopes(view, &groups);
+    let held = held::all(view, &scopes);
+    let court = Court {
+        view,
+        groups: &groups,
+        held: &held,
+        marks: &marks::allocate(view),
+    };
     let mut services = BTreeMap::new();
     for (key, stored) in &view.snapshot.virtual_services {
         let service = if stored.meta.deleting {
             Service::going()
         } else {
-            judge(view, &groups, stored, held.get(key))
+            court.judge(stored)
         };
         services.insert(key.clone(), service);
     }
@@ -125,72 +146,71 @@ pub fn validate(view: &View<'_>) -> Validated {
         let service = if stored.meta.deleting {
             Service::going()
         } else {
-            unreadable(view, &groups, key, &stored.error, held.get(key))
+            court.unreadable(key, &stored.error)
         };
         services.insert(key.clone(), service);
     }
     let mut validated = Validated { services, groups };
-    claims::settle(view, &held, &mut validated);
+    claims::settle(view, &held, &scopes, &mut validated);
+    tunnels::settle(view, &mut validated);
     validated
 }
 
-fn judge(
-    view: &View<'_>,
-    groups: &BTreeMap<String, Group>,
-    stored: &StoredVirtualService,
-    held: Option<&Held>,
-) -> Service {
-    let spec = &stored.spec;
-    let key = &stored.meta.key;
-    let chosen = members::select(view, &key.namespace, &spec.real_server_selector);
-    let (accepted, resolved_refs, standing) = match group::find(view, groups, &spec.director_group_name) {
-        Err(missing) => {
-            let unjudged = Verdict::unknown(reason::PENDING, "cannot be judged without its DirectorGroup");
-            let standing = Service::keep(key, groups, held, view);
-            (unjudged, refused(missing, held, &standing), standing)
-        }
-        Ok(group) => {
-            let found = Verdict::yes(reason::OK, format!("DirectorGroup {} exists", group.name));
-            match content::accept(view, group, stored, held)
-                .and_then(|content| chosen.count_allowed().map(|()| content))
-            {
-                Ok(content) => (accepted_words(), found, Standing::Serve(content)),
-                Err(refusal) => {
-                    let standing = Service::keep(key, groups, held, view);
-                    (refused(refusal, held, &standing), found, standing)
+impl Court<'_> {
+    fn judge(&self, stored: &StoredVirtualService) -> Service {
+        let Self {
+            view,
+            groups,
+            held,
+            marks,
+        } = self;
+        let spec = &stored.spec;
+        let key = &stored.meta.key;
+        let held = held.get(key);
+        let chosen = members::select(view, &key.namespace, &spec.real_server_selector);
+        let (accepted, resolved_refs, standing) = match group::find(view, groups, &spec.director_group_name) {
+            Err(missing) => {
+                let unjudged = Verdict::unknown(reason::PENDING, "cannot be judged without its DirectorGroup");
+                let standing = Service::keep(key, groups, held, view);
+                (unjudged, refused(missing, held, &standing), standing)
+            }
+            Ok(group) => {
+                let found = Verdict::yes(reason::OK, format!("DirectorGroup {} exists", group.name));
+                match content::accept(view, group, stored, held, marks)
+                    .and_then(|content| chosen.count_allowed().map(|()| content))
+                {
+                    Ok(content) => (accepted_words(), found, Standing::Serve(content)),
+                    Err(refusal) => {
+                        let standing = Service::keep(key, groups, held, view);
+                        (refused(refusal, held, &standing), found, standing)
+                    }
                 }
             }
+        };
+        let (members, refused) = match &standing {
+            Standing::Serve(content) => members::resolve(view, key, chosen, &terms::Terms::of(content)),
+            Standing::Keep { .. } | Standing::Withdraw => members::kept(view, key),
+        };
+        Service {
+            standing,
+            accepted,
+            resolved_refs,
+            members,
+            refused,
         }
-    };
-    let names = match &standing {
-        Standing::Serve(_) | Standing::Withdraw => chosen,
-        Standing::Keep { .. } => members::placed(view, key),
-    };
-    let (members, refused) = members::resolve(view, key, names);
-    Service {
-        standing,
-        accepted,
-        resolved_refs,
-        members,
-        refused,
     }
-}
 
-fn unreadable(
-    view: &View<'_>,
-    groups: &BTreeMap<String, Group>,
-    key: &Key,
-    error: &str,
-    held: Option<&Held>,
-) -> Service {
-    let (members, refused_members) = members::resolve(view, key, members::placed(view, key));
-    let standing = Service::keep(key, groups, held, view);
-    Service {
-        accepted: refused(unreadable_refusal(error), held, &standing),
-        standing,
-        resolved_refs: Verdict::unknown(reason::PENDING, "cannot be judged: the object cannot be read"),
-        members,
-        refused: refused_members,
+    fn unreadable(&self, key: &Key, error: &str) -> Service {
+        let held = self.held.get(key);
+        let (members, refused_members) = members::kept(self.view, key);
+        let standing = Service::keep(key, self.groups, held, self.view);
+        Service {
+            accepted: refused(unreadable_refusal(error), held, &standing),
+            standing,
+            resolved_refs: Verdict::unknown(reason::PENDING, "cannot be judged: the object cannot be read"),
+            members,
+            refused: refused_members,
+        }
     }
 }
 

@@ -6,8 +6,9 @@
 
 use crate::snapshot::{Key, LeaseFacts, Snapshot, StoredPlacement};
 use crds::names::{LEASE_RENEW_SECONDS, LEASE_SECONDS, SILENT_DIRECTOR_SECONDS};
-use crds::{HostState, Subject, SubjectKind};
+use crds::{HostRealServer, HostRealServerReport, Subject, SubjectKind};
 use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// A snapshot at a time.
@@ -20,6 +21,7 @@ pub struct View<'a> {
     newest_sign: Option<Timestamp>,
     by_subject: BTreeMap<Key, Vec<&'a StoredPlacement>>,
     by_address: BTreeMap<&'a str, Vec<&'a StoredPlacement>>,
+    by_group: BTreeMap<&'a str, Vec<&'a StoredPlacement>>,
     unreadable: BTreeMap<Key, Vec<Unreadable<'a>>>,
 }
 
@@ -28,12 +30,13 @@ pub struct View<'a> {
 struct Unreadable<'a> {
     node: &'a str,
     addresses: Vec<&'a str>,
+    marks: Vec<i64>,
 }
 
 /// What is known of a VIP on a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HostFact {
-    /// Its agent, alive and in this boot, has read back VIP and sysctls.
+    /// Its agent, alive and in this boot, has read back all that the real server's way needs.
     Prepared,
     /// Its agent says no, or the boot that said yes has ended.
     Unprepared,
@@ -44,36 +47,50 @@ pub enum HostFact {
 impl<'a> View<'a> {
     /// Looks at `snapshot` at `now`.
     pub fn new(snapshot: &'a Snapshot, now: Timestamp) -> Self {
-        let mut by_subject: BTreeMap<Key, Vec<&StoredPlacement>> = BTreeMap::new();
-        let mut by_address: BTreeMap<&str, Vec<&StoredPlacement>> = BTreeMap::new();
-        for placement in snapshot.placements.values() {
-            by_subject.entry(subject_of(placement)).or_default().push(placement);
-            for address in director_addresses(placement) {
-                by_address.entry(address).or_default().push(placement);
-            }
-        }
-        let mut unreadable: BTreeMap<Key, Vec<Unreadable<'_>>> = BTreeMap::new();
-        for (key, placement) in &snapshot.undecodable.placements {
-            let text = |pointer| placement.raw.pointer(pointer).and_then(serde_json::Value::as_str);
-            let addresses = placement.raw.pointer("/spec/director/addresses");
-            let addresses = addresses.and_then(serde_json::Value::as_array).into_iter().flatten();
-            let subject = Key::new(&key.namespace, text("/spec/subject/name").unwrap_or_default());
-            unreadable.entry(subject).or_default().push(Unreadable {
-                node: text("/spec/nodeName").unwrap_or_default(),
-                addresses: addresses.filter_map(|entry| entry.get("address")?.as_str()).collect(),
-            });
-        }
-        Self {
+        let mut view = Self {
             snapshot,
             now,
             newest_sign: snapshot.leases.values().filter_map(|lease| lease.renewed).max(),
-            by_subject,
-            by_address,
-            unreadable,
+            by_subject: BTreeMap::new(),
+            by_address: BTreeMap::new(),
+            by_group: BTreeMap::new(),
+            unreadable: BTreeMap::new(),
+        };
+        for placement in snapshot.placements.values() {
+            match placement.spec.subject.kind {
+                SubjectKind::VirtualService => view.add_of_service(placement),
+                SubjectKind::DirectorGroup => {
+                    let group = placement.spec.subject.name.as_str();
+                    view.by_group.entry(group).or_default().push(placement);
+                }
+            }
+        }
+        for (key, placement) in &snapshot.undecodable.placements {
+            let text = |pointer| placement.raw.pointer(pointer).and_then(Value::as_str);
+            let name = text("/spec/subject/name").unwrap_or_default();
+            let is_of_group = text("/spec/subject/kind") == Some(SubjectKind::DirectorGroup.as_str());
+            let subject = if is_of_group {
+                group_key(name)
+            } else {
+                Key::new(&key.namespace, name)
+            };
+            let facts = Unreadable::from(&placement.raw);
+            view.unreadable.entry(subject).or_default().push(facts);
+        }
+        view
+    }
+
+    fn add_of_service(&mut self, placement: &'a StoredPlacement) {
+        self.by_subject
+            .entry(subject_of(placement))
+            .or_default()
+            .push(placement);
+        for address in director_addresses(placement) {
+            self.by_address.entry(address).or_default().push(placement);
         }
     }
 
-    /// Everybody for whom there are Placements.
+    /// Every VirtualService for which there are Placements.
     pub fn subjects(&self) -> impl Iterator<Item = &Key> {
         self.by_subject.keys()
     }
@@ -88,6 +105,59 @@ impl<'a> View<'a> {
         let name = placement_name(subject, node);
         let found = self.snapshot.placements.get(&Key::new(&subject.namespace, name))?;
         (subject_of(found) == *subject && found.spec.node_name == node).then_some(found)
+    }
+
+    /// Every Placement of a VirtualService.
+    pub fn service_placements(&self) -> impl Iterator<Item = &'a StoredPlacement> {
+        self.by_subject.values().flatten().copied()
+    }
+
+    /// Every DirectorGroup for which there are Placements, with them.
+    pub fn group_placements(&self) -> impl Iterator<Item = (&'a str, &[&'a StoredPlacement])> {
+        self.by_group
+            .iter()
+            .map(|(group, placements)| (*group, placements.as_slice()))
+    }
+
+    /// The one Placement of this DirectorGroup on this node.
+    pub fn group_placement(&self, group: &str, node: &str) -> Option<&'a StoredPlacement> {
+        let namespace = &self.snapshot.settings.namespace;
+        let key = Key::new(namespace, group_placement_name(namespace, group, node));
+        let of_group = self.by_group.get(group).into_iter().flatten().copied();
+        of_group
+            .into_iter()
+            .find(|placement| placement.meta.key == key && placement.spec.node_name == node)
+    }
+
+    /// Whether the Placement of this DirectorGroup on this node does not decode.
+    pub fn is_group_unreadable(&self, group: &str, node: &str) -> bool {
+        self.is_unreadable(&group_key(group), node)
+    }
+
+    /// The own addresses of a director, from which it speaks to real servers: as its agent reports them for this group,
+    /// else its Node's. Never a VIP.
+    pub fn director_addresses(&self, group: Option<&str>, node: &str) -> Vec<String> {
+        let placement = group.and_then(|group| self.group_placement(group, node));
+        let report = placement
+            .filter(|placement| self.counts(placement))
+            .and_then(|placement| placement.status.virtual_router.as_ref());
+        let mut addresses: Vec<String> = match report {
+            Some(report) => report.addresses.clone(),
+            None => {
+                let facts = self.snapshot.nodes.get(node).into_iter();
+                facts
+                    .flat_map(|facts| &facts.internal_ips)
+                    .map(ToString::to_string)
+                    .collect()
+            }
+        };
+        addresses.retain(|address| {
+            !self
+                .carriers(address)
+                .iter()
+                .any(|carrier| in_director_spec(carrier, address))
+        });
+        addresses
     }
 
     /// Whether a Placement of this VirtualService does not decode, so that nobody knows what its node is told.
@@ -108,6 +178,12 @@ impl<'a> View<'a> {
             let addresses = placements.iter().flat_map(|placement| &placement.addresses);
             addresses.map(move |address| (subject, *address))
         })
+    }
+
+    /// Firewall marks that undecodable Placements name.
+    pub fn unreadable_marks(&self) -> impl Iterator<Item = i64> {
+        let all = self.unreadable.values().flatten();
+        all.flat_map(|placement| placement.marks.iter().copied())
     }
 
     /// Placements whose director part, or last report, names this VIP.
@@ -182,8 +258,14 @@ impl<'a> View<'a> {
         self.counts(placement) && placement.status.observed_generation == Some(placement.meta.generation)
     }
 
-    /// What is known of a VIP on the host whose Placement this is.
-    pub fn host_fact(&self, node: &str, placement: Option<&StoredPlacement>, address: &str) -> HostFact {
+    /// What is known of a VIP for a real server on the host whose Placement this is, reached in the way that `guest` says.
+    pub fn host_fact(
+        &self,
+        node: &str,
+        placement: Option<&StoredPlacement>,
+        guest: &HostRealServer,
+        address: &str,
+    ) -> HostFact {
         let Some(placement) = placement else {
             return self.if_fresh(node, HostFact::Unprepared);
         };
@@ -192,11 +274,12 @@ impl<'a> View<'a> {
             // Another boot than the one that reported: what it prepared is gone, whoever may be silent now.
             return HostFact::Unprepared;
         }
-        let reported = placement.status.real_server.as_ref();
-        let reported = reported.and_then(|report| report.addresses.iter().find(|entry| entry.address == address));
-        match reported.map(|entry| entry.state) {
-            Some(HostState::Prepared) => self.if_fresh(node, HostFact::Prepared),
-            Some(HostState::Unprepared) | None => self.if_fresh(node, HostFact::Unprepared),
+        let said = host_reports(placement, guest);
+        let is_prepared = |said: &&HostRealServerReport| said.prepared.iter().any(|prepared| prepared == address);
+        if !said.is_empty() && said.iter().all(is_prepared) {
+            self.if_fresh(node, HostFact::Prepared)
+        } else {
+            self.if_fresh(node, HostFact::Unprepared)
         }
     }
 
@@ -227,11 +310,55 @@ fn patience() -> SignedDuration {
     SignedDuration::from_secs(i64::from(LEASE_SECONDS) + SILENT_DIRECTOR_SECONDS)
 }
 
+impl<'a> From<&'a Value> for Unreadable<'a> {
+    fn from(raw: &'a Value) -> Self {
+        let list = |pointer| raw.pointer(pointer).and_then(Value::as_array).into_iter().flatten();
+        Self {
+            node: raw
+                .pointer("/spec/nodeName")
+                .and_then(Value::as_str)
+                .unwrap_or_default(),
+            addresses: list("/spec/director/addresses")
+                .filter_map(|entry| entry.get("address")?.as_str())
+                .collect(),
+            marks: list("/spec/director/services")
+                .filter_map(|service| service.get("firewallMark")?.as_i64())
+                .collect(),
+        }
+    }
+}
+
+/// What the host's agent says of this real server in this way. The report has an entry for each of the spec's, in their
+/// order; one about an earlier spec, of another length, counts whole.
+pub fn host_reports<'p>(placement: &'p StoredPlacement, guest: &HostRealServer) -> Vec<&'p HostRealServerReport> {
+    let same_name = |name: &str| name == guest.name;
+    let spec = placement.spec.real_server.iter().flat_map(|part| &part.real_servers);
+    let spec: Vec<&HostRealServer> = spec.filter(|there| same_name(&there.name)).collect();
+    let report = placement
+        .status
+        .real_server
+        .iter()
+        .flat_map(|report| &report.real_servers);
+    let report: Vec<&HostRealServerReport> = report.filter(|there| same_name(&there.name)).collect();
+    match spec.iter().position(|there| is_same_guest(there, guest)) {
+        Some(position) if spec.len() == report.len() => vec![report[position]],
+        Some(_) | None => report,
+    }
+}
+
+/// Whether two entries of host parts are one real server, reached in one way.
+pub fn is_same_guest(a: &HostRealServer, b: &HostRealServer) -> bool {
+    a.name == b.name && a.addresses == b.addresses && a.forwarding_method == b.forwarding_method && a.tunnel == b.tunnel
+}
+
 /// The VirtualService that a Placement exists for.
 pub fn subject_of(placement: &StoredPlacement) -> Key {
-    match placement.spec.subject.kind {
-        SubjectKind::VirtualService => Key::new(&placement.meta.key.namespace, &placement.spec.subject.name),
-    }
+    Key::new(&placement.meta.key.namespace, &placement.spec.subject.name)
+}
+
+/// A DirectorGroup among the subjects: no VirtualService is without a namespace.
+fn group_key(name: &str) -> Key {
+    Key::new("", name)
 }
 
 /// The name of a VirtualService's Placement on a node.
@@ -243,6 +370,19 @@ pub fn placement_name(subject: &Key, node: &str) -> String {
 pub fn subject_named(name: &str) -> Subject {
     Subject {
         kind: SubjectKind::VirtualService,
+        name: name.to_owned(),
+    }
+}
+
+/// The name of a DirectorGroup's Placement on a node; `namespace` is the operator's.
+pub fn group_placement_name(namespace: &str, group: &str, node: &str) -> String {
+    crds::names::placement(namespace, &group_named(group), node)
+}
+
+/// A DirectorGroup as a subject.
+pub fn group_named(name: &str) -> Subject {
+    Subject {
+        kind: SubjectKind::DirectorGroup,
         name: name.to_owned(),
     }
 }

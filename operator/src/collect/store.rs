@@ -1,6 +1,7 @@
 //! The snapshot as the watches build it. No IO here: events in, state out.
 
 use super::{Source, Update};
+use crate::settings::Settings;
 use crate::snapshot::{Key, LeaseFacts, NodeFacts, Snapshot, Stored, Undecoded, agent_node};
 use crds::names::LEASE_SECONDS;
 use jiff::SignedDuration;
@@ -41,10 +42,11 @@ impl From<bool> for Wake {
 }
 
 impl Store {
-    /// Knows nothing yet but the API server's own addresses.
-    pub fn new(api_servers: impl IntoIterator<Item = IpAddr>) -> Self {
+    /// Knows nothing yet but what the operator was started with, and the API server's own addresses.
+    pub fn new(settings: Settings, api_servers: impl IntoIterator<Item = IpAddr>) -> Self {
         let snapshot = Snapshot {
             api_servers: api_servers.into_iter().collect(),
+            settings,
             ..Snapshot::default()
         };
         Self {

@@ -31,7 +31,7 @@ fn list(store: &mut Store, source: Source, objects: Vec<DynamicObject>) {
 }
 
 fn listed() -> Store {
-    let mut store = Store::new([]);
+    let mut store = Store::new(crate::Settings::default(), []);
     for source in Source::ALL {
         list(&mut store, source, Vec::new());
     }
@@ -40,7 +40,7 @@ fn listed() -> Store {
 
 #[test]
 fn there_is_no_snapshot_before_every_list_is_complete() {
-    let mut store = Store::new([]);
+    let mut store = Store::new(crate::Settings::default(), []);
     for source in Source::ALL {
         assert!(store.snapshot().is_none());
         let _ = say(&mut store, source, Event::Init);

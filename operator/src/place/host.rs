@@ -2,8 +2,9 @@
 
 use super::want::HostWant;
 use crate::snapshot::{Key, StoredPlacement};
-use crate::view::{View, in_director_report};
-use crds::{DestinationState, HostAddress, HostPart, HostRealServer, PlacedRealServer};
+use crate::validate::{forwarding, gre_checksum, serves};
+use crate::view::{View, in_director_report, is_same_guest};
+use crds::{DestinationState, Forwarding, HostAddress, HostPart, HostRealServer, PlacedRealServer, RealServerReport};
 
 /// The part as it is to be; none when nothing is wanted or left.
 pub(super) fn next(
@@ -21,16 +22,19 @@ pub(super) fn next(
         }
         addresses.extend(going(view, subject, placement, entry));
     }
-    if addresses.is_empty() {
+    if addresses.is_empty() && want.is_none_or(|want| want.real_servers.is_empty()) {
         return None;
     }
-    Some(HostPart {
-        forwarding_method: want
-            .map(|want| want.forwarding_method)
-            .or_else(|| old.map(|part| part.forwarding_method))
-            .unwrap_or_default(),
+    let part = HostPart {
         real_servers: real_servers(view, subject, placement, want),
+        directors: want.map(|want| want.directors.clone()).unwrap_or_default(),
         addresses,
+    };
+    // While it goes, the agent is told no news: what it takes back is what it was given.
+    let directors = old.filter(|_| want.is_none()).map(|old| old.directors.clone());
+    Some(HostPart {
+        directors: directors.unwrap_or(part.directors),
+        ..part
     })
 }
 
@@ -66,9 +70,14 @@ fn going(
     let part = placement.and_then(|placement| placement.spec.real_server.as_ref());
     let guests = part.map_or(&[][..], |part| &part.real_servers);
     let is_free = || {
-        guests
-            .iter()
-            .all(|guest| is_released(view, subject, node, guest, &entry.address))
+        guests.iter().all(|guest| {
+            let sender = Sender {
+                node,
+                guest,
+                by: By::AnyHost,
+            };
+            sender.is_released(view, subject, &entry.address)
+        })
     };
     Some(HostAddress {
         leaving: true,
@@ -80,77 +89,154 @@ fn going(
 fn is_withdrawn(view: &View<'_>, placement: Option<&StoredPlacement>, entry: &HostAddress) -> bool {
     placement.is_some_and(|placement| {
         let report = placement.status.real_server.as_ref();
-        let listed = report.is_some_and(|report| report.addresses.iter().any(|there| there.address == entry.address));
+        let listed = report.is_some_and(|report| report.addresses.contains(&entry.address));
         entry.withdraw && (view.is_off(&placement.spec.node_name) || (view.is_settled(placement) && !listed))
     })
 }
 
-/// The real servers that are wanted here, and those that a director may still send to.
+/// The real servers that are wanted here, and those that a director may still send to, by the way by which it does.
 fn real_servers(
     view: &View<'_>,
     subject: &Key,
     placement: Option<&StoredPlacement>,
     want: Option<&HostWant>,
 ) -> Vec<HostRealServer> {
-    let mut real_servers: Vec<HostRealServer> = want.map(|want| want.real_servers.clone()).unwrap_or_default();
-    if let Some(placement) = placement
-        && let Some(part) = &placement.spec.real_server
-    {
-        let node = placement.spec.node_name.as_str();
-        let held = |guest: &&HostRealServer| {
-            let mut addresses = part.addresses.iter();
-            want.is_none() || !addresses.all(|entry| is_released(view, subject, node, guest, &entry.address))
+    let wanted = want.map(|want| want.real_servers.clone()).unwrap_or_default();
+    let part = placement.and_then(|placement| Some((placement, placement.spec.real_server.as_ref()?)));
+    let Some((placement, part)) = part else {
+        return wanted;
+    };
+    let goes = |guest: &&HostRealServer| !wanted.iter().any(|there| is_same_guest(there, guest));
+    let mut all: Vec<HostRealServer> = Vec::new();
+    for guest in part.real_servers.iter().filter(goes) {
+        let sender = Sender {
+            node: &placement.spec.node_name,
+            guest,
+            by: By::This,
         };
-        let leaving = part.real_servers.iter().filter(|guest| !real_servers.contains(guest));
-        let leaving: Vec<HostRealServer> = leaving.filter(held).cloned().collect();
-        real_servers.extend(leaving);
+        let mut vips = part.addresses.iter();
+        let is_free =
+            guest.leaving && want.is_some() && vips.all(|vip| sender.is_released(view, subject, &vip.address));
+        // What needs nothing of the host leaves nothing behind.
+        if guest.forwarding_method.is_host_prepared() && !is_free {
+            all.push(HostRealServer {
+                leaving: true,
+                ..guest.clone()
+            });
+        }
     }
-    real_servers.sort();
-    real_servers
+    let stands_aside = |guest: &HostRealServer| all.iter().any(|there| !side_by_side(there, guest));
+    let wanted: Vec<HostRealServer> = wanted.into_iter().filter(|guest| !stands_aside(guest)).collect();
+    all.extend(wanted);
+    all.sort_by(|a, b| (&a.name, !a.leaving).cmp(&(&b.name, !b.leaving)));
+    all
 }
 
-/// Whether no director sends to this real server on this host under this VIP, nor is told to, nor may yet do so without
-/// anybody knowing.
-fn is_released(view: &View<'_>, subject: &Key, node: &str, guest: &HostRealServer, address: &str) -> bool {
-    // A director's Placement that cannot be read may say anything.
-    !view.has_unreadable(subject)
-        && view
-            .placements(subject)
+/// Whether a host can be prepared for both: it unwraps GRE to one address in one mode.
+fn side_by_side(a: &HostRealServer, b: &HostRealServer) -> bool {
+    !meets(&a.addresses, &b.addresses) || ways_agree(&way(a), &way(b))
+}
+
+/// Whether one host can be prepared for both ways.
+pub(super) fn ways_agree(a: &Forwarding, b: &Forwarding) -> bool {
+    match (gre_checksum(a), gre_checksum(b)) {
+        (Some(a), Some(b)) => a == b,
+        (None, _) | (_, None) => true,
+    }
+}
+
+fn way(guest: &HostRealServer) -> Forwarding {
+    forwarding(guest.forwarding_method, guest.tunnel.as_ref())
+}
+
+/// Which directors' entries hold a host in its place.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum By {
+    /// Those by the guest's own way.
+    This,
+    /// Those by any way that needs the host.
+    AnyHost,
+}
+
+/// A real server on a host, as somebody to whom directors may send.
+#[derive(Clone, Copy)]
+struct Sender<'a> {
+    node: &'a str,
+    guest: &'a HostRealServer,
+    by: By,
+}
+
+impl Sender<'_> {
+    /// Whether no director sends to this real server on this host under this VIP, nor is told to, nor may yet do so without
+    /// anybody knowing.
+    fn is_released(self, view: &View<'_>, subject: &Key, vip: &str) -> bool {
+        // A director's Placement that cannot be read may say anything.
+        !view.has_unreadable(subject)
+            && view
+                .placements(subject)
+                .iter()
+                .all(|placement| self.is_released_by(view, placement, vip))
+    }
+
+    fn is_released_by(self, view: &View<'_>, placement: &StoredPlacement, vip: &str) -> bool {
+        if placement.spec.director.is_none() && placement.status.director.is_none() {
+            return true;
+        }
+        let director = placement.spec.node_name.as_str();
+        let part = placement.spec.director.as_ref();
+        let entries = || part.into_iter().flat_map(|part| &part.real_servers);
+        let is_told = part.is_some_and(|part| {
+            part.addresses
+                .iter()
+                .any(|there| there.address == vip && !there.withdraw)
+        }) && entries().any(|entry| self.is_used_by(entry, vip));
+        if is_told {
+            return false;
+        }
+        if view.is_off(director) || view.is_silent(director) {
+            return true;
+        }
+        let moved = |there: &String| entries().any(|entry| self.is_elsewhere(entry) && entry.addresses.contains(there));
+        let mine: Vec<String> = self
+            .guest
+            .addresses
             .iter()
-            .all(|placement| director_released(view, placement, node, guest, address))
-}
+            .filter(|there| !moved(there))
+            .cloned()
+            .collect();
+        // Serving as the spec says is not serving as it said before.
+        let is_settled_otherwise = |report: &RealServerReport| {
+            let mut same = entries().filter(|entry| entry.name == report.name && entry.addresses == report.addresses);
+            report.state == DestinationState::Serving && same.any(|entry| !self.is_used_by(entry, vip))
+        };
+        let mut report = placement.status.director.iter().flat_map(|report| &report.real_servers);
+        let sends = in_director_report(placement, vip)
+            && report.any(|entry| {
+                entry.state != DestinationState::Unprepared
+                    && meets(&entry.addresses, &mine)
+                    && !is_settled_otherwise(entry)
+            });
+        view.is_settled(placement) && !sends
+    }
 
-fn director_released(
-    view: &View<'_>,
-    placement: &StoredPlacement,
-    node: &str,
-    guest: &HostRealServer,
-    address: &str,
-) -> bool {
-    if placement.spec.director.is_none() && placement.status.director.is_none() {
-        return true;
+    /// An address that the spec gives to another host is that host's affair; one without a host may well be here.
+    fn is_elsewhere(self, entry: &PlacedRealServer) -> bool {
+        entry.node_name.as_deref().is_some_and(|other| other != self.node)
     }
-    let director = placement.spec.node_name.as_str();
-    let part = placement.spec.director.as_ref();
-    let entries = || part.into_iter().flat_map(|part| &part.real_servers);
-    // An address that the spec gives to another host is that host's affair; one without a host may well be here.
-    let elsewhere = |entry: &PlacedRealServer| entry.node_name.as_deref().is_some_and(|other| other != node);
-    let is_told = part.is_some_and(|part| part.addresses.iter().any(|vip| vip.address == address && !vip.withdraw))
-        && entries().any(|entry| !elsewhere(entry) && meets(&entry.addresses, &guest.addresses));
-    if is_told {
-        return false;
+
+    /// Whether a director that lists this sends here under the VIP, or is about to.
+    fn is_used_by(self, entry: &PlacedRealServer, vip: &str) -> bool {
+        let now = forwarding(entry.forwarding_method, entry.tunnel.as_ref());
+        let mut ways = std::iter::once(&now).chain(&entry.next);
+        let concerns = |way: &Forwarding| {
+            serves(&entry.addresses, way, vip)
+                && match self.by {
+                    By::This => *way == self::way(self.guest),
+                    By::AnyHost => way.forwarding_method.is_host_prepared(),
+                }
+        };
+        !self.is_elsewhere(entry) && meets(&entry.addresses, &self.guest.addresses) && ways.any(concerns)
     }
-    if view.is_off(director) || view.is_silent(director) {
-        return true;
-    }
-    let moved = |there: &String| entries().any(|entry| elsewhere(entry) && entry.addresses.contains(there));
-    let mine: Vec<String> = guest.addresses.iter().filter(|there| !moved(there)).cloned().collect();
-    let report = placement.status.director.iter().flat_map(|report| &report.real_servers);
-    let sends = in_director_report(placement, address)
-        && report
-            .into_iter()
-            .any(|entry| entry.state != DestinationState::Unprepared && meets(&entry.addresses, &mine));
-    view.is_settled(placement) && !sends
 }
 
 /// Whether two lists have an address in common.

@@ -1,10 +1,10 @@
 //! What a VirtualService is to have on each node in the end, whatever is there now.
 
+use super::wait::{blocker, give_way};
 use crate::snapshot::{Key, StoredPlacement};
-use crate::validate::{Content, Directors, Member, Service, Standing, Validated, carried_keys};
+use crate::validate::{Content, Directors, Member, Service, Shared, Standing, Validated, group_of};
 use crate::view::View;
-use crds::names::DIRECTOR_GROUP_LABEL;
-use crds::{ForwardingMethod, HostRealServer, PlacedService};
+use crds::{ForwardingMethod, HostRealServer, PlacedService, UndeclaredPorts};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The end state of one VirtualService.
@@ -25,12 +25,16 @@ pub(super) struct Want {
 pub(super) struct DirectorWant {
     /// VIPs, with their interface.
     pub(super) addresses: Vec<(String, Option<String>)>,
-    /// Ports.
+    /// Ports, or marks.
     pub(super) services: Vec<PlacedService>,
     /// Real servers, by name.
     pub(super) members: Vec<Member>,
-    /// How packets reach them.
-    pub(super) forwarding_method: ForwardingMethod,
+    /// What becomes of packets to the VIPs that no service takes.
+    pub(super) undeclared_ports: UndeclaredPorts,
+    /// What FullNAT speaks to real servers from.
+    pub(super) full_nat_source_addresses: Vec<String>,
+    /// The DirectorGroup that permits it.
+    pub(super) group: Option<String>,
 }
 
 /// A node's end state as a host.
@@ -40,8 +44,8 @@ pub(super) struct HostWant {
     pub(super) addresses: Vec<String>,
     /// Its real servers.
     pub(super) real_servers: Vec<HostRealServer>,
-    /// How packets arrive.
-    pub(super) forwarding_method: ForwardingMethod,
+    /// The directors' own addresses, where packets or replies depend on them.
+    pub(super) directors: Vec<String>,
 }
 
 /// The end state of this VirtualService; nothing when it is gone.
@@ -49,23 +53,18 @@ pub(super) fn of(view: &View<'_>, validated: &Validated, subject: &Key) -> Want 
     let Some(service) = validated.services.get(subject) else {
         return Want::default();
     };
-    let kept = |directors| Want {
-        group: permitting(view, subject).map(str::to_owned),
-        ..finish(view, subject, directors, service)
-    };
+    let end = |group: Option<String>, directors| finish(view, validated, subject, service, (group, directors));
+    let permitting = || permitting(view, subject).map(str::to_owned);
     match &service.standing {
         Standing::Withdraw => Want::default(),
-        Standing::Keep { forbidden } => kept(goes_on(view, validated, subject, service, forbidden)),
+        Standing::Keep { forbidden } => end(permitting(), goes_on(view, validated, subject, service, forbidden)),
         Standing::Serve(content) => match blocker(view, subject, content) {
-            None => Want {
-                group: Some(content.group.clone()),
-                ..finish(view, subject, serve(view, subject, service, content), service)
-            },
+            None => end(Some(content.group.clone()), serve(view, subject, service, content)),
             Some(wait) => {
                 let placed = goes_on(view, validated, subject, service, &BTreeSet::new());
                 Want {
                     wait: Some(wait),
-                    ..kept(give_way(validated, subject, content, placed))
+                    ..end(permitting(), give_way(validated, subject, content, placed))
                 }
             }
         },
@@ -81,7 +80,9 @@ fn serve(view: &View<'_>, subject: &Key, service: &Service, content: &Content) -
             .collect(),
         services: content.services.clone(),
         members: service.members.values().cloned().collect(),
-        forwarding_method: content.forwarding_method,
+        undeclared_ports: UndeclaredPorts::default(),
+        full_nat_source_addresses: Vec::new(),
+        group: None,
     };
     match &content.directors {
         Directors::Node(node) => BTreeMap::from([(node.clone(), want)]),
@@ -126,14 +127,8 @@ fn permitting<'a>(view: &View<'a>, subject: &Key) -> Option<&'a str> {
         let mut entries = placement.spec.director.iter().flat_map(|part| &part.addresses);
         entries.any(|entry| !entry.withdraw)
     };
-    let mut labels = view
-        .placements(subject)
-        .iter()
-        .filter(kept)
-        .map(|there| &there.meta.labels);
-    labels
-        .find_map(|labels| labels.get(DIRECTOR_GROUP_LABEL))
-        .map(String::as_str)
+    let mut kept = view.placements(subject).iter().filter(kept);
+    kept.find_map(|there| group_of(there))
 }
 
 /// The directors that are there, with the VIPs and ports that they have, and the members as they are now.
@@ -162,96 +157,39 @@ fn as_placed(
             addresses,
             services: part.services.clone(),
             members: service.members.values().cloned().collect(),
-            forwarding_method: part
-                .real_servers
-                .first()
-                .map(|entry| entry.forwarding_method)
-                .unwrap_or_default(),
+            undeclared_ports: part.undeclared_ports,
+            full_nat_source_addresses: part.full_nat_source_addresses.clone(),
+            group: None,
         };
         directors.insert(placement.spec.node_name.clone(), want);
     }
     directors
 }
 
-/// Who waits goes on with what is placed, less what it does not ask for any more and somebody else was granted: two that
-/// exchange their VIPs or ports would otherwise wait for each other for ever.
-fn give_way(
+/// Adds the hosts and what the group shares, and takes out of the directors whoever's host Placement is being deleted: it
+/// is withdrawn first.
+fn finish(
+    view: &View<'_>,
     validated: &Validated,
     subject: &Key,
-    content: &Content,
-    mut directors: BTreeMap<String, DirectorWant>,
-) -> BTreeMap<String, DirectorWant> {
-    let is_same = |a: &PlacedService, b: &PlacedService| a.protocol == b.protocol && a.port == b.port;
-    let is_granted = |address: &String, port: &PlacedService| {
-        let mut others = validated.services.iter().filter(|(other, _)| *other != subject);
-        others.any(|(_, other)| match &other.standing {
-            Standing::Serve(theirs) => {
-                theirs.addresses.contains(address) && theirs.services.iter().any(|service| is_same(service, port))
-            }
-            Standing::Keep { .. } | Standing::Withdraw => false,
-        })
-    };
-    for want in directors.values_mut() {
-        let services = &want.services;
-        let stays = |(address, _): &(String, Option<String>)| {
-            content.addresses.contains(address) || !services.iter().any(|port| is_granted(address, port))
-        };
-        want.addresses.retain(stays);
-        let addresses = &want.addresses;
-        want.services.retain(|port| {
-            let is_asked = content.services.iter().any(|service| is_same(service, port));
-            is_asked || !addresses.iter().any(|(address, _)| is_granted(address, port))
-        });
-    }
-    directors.retain(|_, want| !want.addresses.is_empty());
-    directors
-}
-
-/// Who still carries what this service newly asks for. Two owners of one IPVS service on one node would undo each other.
-fn blocker(view: &View<'_>, subject: &Key, content: &Content) -> Option<String> {
-    let mine: BTreeSet<_> = view
-        .placements(subject)
-        .iter()
-        .flat_map(|placement| carried_keys(placement))
-        .collect();
-    for address in &content.addresses {
-        for placement in view.carriers(address) {
-            let other = crate::view::subject_of(placement);
-            if other == *subject {
-                continue;
-            }
-            let theirs = carried_keys(placement).filter(|key| key.address == *address && !mine.contains(key));
-            let asked = |protocol, port| {
-                content
-                    .services
-                    .iter()
-                    .any(|s| s.protocol == protocol && s.port == port)
-            };
-            if let Some(key) = theirs.into_iter().find(|key| asked(key.protocol, key.port)) {
-                return Some(format!(
-                    "{key} is still being withdrawn from VirtualService {other} on {}",
-                    placement.spec.node_name
-                ));
-            }
-        }
-    }
-    None
-}
-
-/// Adds the hosts, and takes out of the directors whoever's host Placement is being deleted: it is withdrawn first.
-fn finish(view: &View<'_>, subject: &Key, mut directors: BTreeMap<String, DirectorWant>, service: &Service) -> Want {
+    service: &Service,
+    (group, mut directors): (Option<String>, BTreeMap<String, DirectorWant>),
+) -> Want {
     let ending = |member: &Member| {
-        let placement = member.node.as_deref().and_then(|node| view.placement(subject, node));
+        let placement = member.host().and_then(|node| view.placement(subject, node));
         placement.is_some_and(|placement| placement.meta.deleting)
     };
-    let mut addresses = Vec::new();
-    let mut forwarding_method = ForwardingMethod::default();
-    for want in directors.values_mut() {
+    let shared = group
+        .as_ref()
+        .and_then(|name| validated.groups.get(name)?.shared.as_ref());
+    let mut vips = Vec::new();
+    for (node, want) in &mut directors {
         want.members.retain(|member| !ending(member));
-        forwarding_method = want.forwarding_method;
+        want.group.clone_from(&group);
+        share(want, shared, view.placement(subject, node));
         for (address, _) in &want.addresses {
-            if !addresses.contains(address) {
-                addresses.push(address.clone());
+            if !vips.contains(address) {
+                vips.push(address.clone());
             }
         }
     }
@@ -259,22 +197,85 @@ fn finish(view: &View<'_>, subject: &Key, mut directors: BTreeMap<String, Direct
     let placed = service
         .members
         .values()
-        .filter(|member| !addresses.is_empty() && !ending(member));
-    for (member, node) in placed.filter_map(|member| Some((member, member.node.as_ref()?))) {
-        let host = hosts.entry(node.clone()).or_insert_with(|| HostWant {
-            addresses: addresses.clone(),
-            real_servers: Vec::new(),
-            forwarding_method,
-        });
-        host.real_servers.push(HostRealServer {
-            name: member.name.clone(),
-            addresses: member.addresses.clone(),
-        });
+        .filter(|member| !vips.is_empty() && !ending(member));
+    for member in placed {
+        if let Some((node, accepts)) = host_of(member, &vips) {
+            let host = hosts.entry(node.to_owned()).or_default();
+            for vip in accepts {
+                if !host.addresses.contains(vip) {
+                    host.addresses.push(vip.clone());
+                }
+            }
+            host.real_servers.push(member.guest());
+        }
+    }
+    let senders = senders(view, subject, group.as_deref(), &directors);
+    for host in hosts.values_mut() {
+        host.addresses
+            .sort_by_key(|address| vips.iter().position(|vip| vip == address));
+        if host.real_servers.iter().any(knows_directors) {
+            host.directors.clone_from(&senders);
+        }
     }
     Want {
         directors,
         hosts,
-        group: None,
+        group,
         wait: None,
     }
 }
+
+/// What the group says of all its services; where that is refused, or there is no such group, as it is placed.
+fn share(want: &mut DirectorWant, shared: Option<&Shared>, placement: Option<&StoredPlacement>) {
+    if let Some(shared) = shared {
+        want.undeclared_ports = shared.undeclared_ports;
+        want.full_nat_source_addresses
+            .clone_from(&shared.full_nat_source_addresses);
+    } else if let Some(part) = placement.and_then(|placement| placement.spec.director.as_ref()) {
+        want.undeclared_ports = part.undeclared_ports;
+        want.full_nat_source_addresses
+            .clone_from(&part.full_nat_source_addresses);
+    }
+}
+
+/// The host that has to know of a real server, and the VIPs that it has to accept for it: none for NAT, whose replies only
+/// have to find back.
+fn host_of<'a>(member: &'a Member, vips: &'a [String]) -> Option<(&'a str, Vec<&'a String>)> {
+    let node = member.node.as_deref()?;
+    match member.way.forwarding_method {
+        ForwardingMethod::DR | ForwardingMethod::TUN => {
+            Some((node, vips.iter().filter(|vip| member.serves(vip)).collect()))
+        }
+        ForwardingMethod::NAT => Some((node, Vec::new())),
+        ForwardingMethod::FullNAT => None,
+    }
+}
+
+/// Tunnel packets are taken from directors only, and NAT's replies go back to one.
+pub(super) fn knows_directors(guest: &HostRealServer) -> bool {
+    match guest.forwarding_method {
+        ForwardingMethod::TUN | ForwardingMethod::NAT => true,
+        ForwardingMethod::DR | ForwardingMethod::FullNAT => false,
+    }
+}
+
+/// The own addresses of all directors that send, or may still do so.
+fn senders(
+    view: &View<'_>,
+    subject: &Key,
+    group: Option<&str>,
+    directors: &BTreeMap<String, DirectorWant>,
+) -> Vec<String> {
+    let coming = directors.keys().map(|node| (group, node.as_str()));
+    let placed = view.placements(subject).iter();
+    let placed = placed.filter(|placement| placement.spec.director.is_some());
+    let placed = placed.map(|placement| (group_of(placement), placement.spec.node_name.as_str()));
+    let all = coming
+        .chain(placed)
+        .flat_map(|(group, node)| view.director_addresses(group, node));
+    let all: BTreeSet<String> = all.collect();
+    all.into_iter().take(MOST_DIRECTOR_ADDRESSES).collect()
+}
+
+/// As many as the schema takes.
+const MOST_DIRECTOR_ADDRESSES: usize = 256;

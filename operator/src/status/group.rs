@@ -1,12 +1,12 @@
 //! The status of a DirectorGroup.
 
-use super::{Statement, agent_lost, column, conditions, sorted, unreadable};
+use super::{Statement, column, conditions, reported, sorted, unreadable};
+use crate::place::Placed;
 use crate::snapshot::StoredDirectorGroup;
-use crate::validate::{Group, Validated};
+use crate::validate::{Group, Validated, group_of};
 use crate::view::View;
 use crate::write::StatusWrite;
 use crds::conditions::{ACCEPTED, READY, Verdict, reason};
-use crds::names::DIRECTOR_GROUP_LABEL;
 use crds::{DirectorGroupStatus, Member, Role};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// As many members as the schema has room for.
 const MOST_MEMBERS: usize = 64;
 
-pub(super) fn all(view: &View<'_>, validated: &Validated) -> Vec<Statement> {
+pub(super) fn all(view: &View<'_>, validated: &Validated, placed: &Placed) -> Vec<Statement> {
     let active = active(view);
     let users = users(view);
     let readable = view
@@ -29,7 +29,9 @@ pub(super) fn all(view: &View<'_>, validated: &Validated) -> Vec<Statement> {
             members: by_node(stored.status.members.clone()),
             ..stored.status.clone()
         };
-        let new = status(view, stored, group, &old, &active);
+        let mut new = status(view, stored, group, &old, &active);
+        let verdicts = verdicts(view, placed, group);
+        new.conditions = conditions(&old.conditions, verdicts, stored.meta.generation, view.now);
         let new = DirectorGroupStatus {
             virtual_services: users.get(name.as_str()).copied().or(Some(0)),
             ..new
@@ -77,12 +79,10 @@ fn by_node(mut members: Vec<Member>) -> Vec<Member> {
 
 /// The nodes that hold a VIP of a group.
 fn active<'a>(view: &View<'a>) -> BTreeSet<(&'a str, &'a str)> {
-    let placements = view.snapshot.placements.values();
-    let active = placements.filter(|placement| super::service::role(view, placement) == Role::Active);
-    let pairs = active.filter_map(|placement| {
-        let group = placement.meta.labels.get(DIRECTOR_GROUP_LABEL)?;
-        Some((group.as_str(), placement.spec.node_name.as_str()))
-    });
+    let active = view
+        .service_placements()
+        .filter(|placement| super::service::role(view, placement) == Role::Active);
+    let pairs = active.filter_map(|placement| Some((group_of(placement)?, placement.spec.node_name.as_str())));
     pairs.collect()
 }
 
@@ -128,18 +128,32 @@ fn status(
             since: former.map_or(Some(Time(super::seconds(view.now))), |former| former.since.clone()),
         }
     });
-    let silent = group.nodes.iter().find(|node| !view.is_fresh(node));
-    let ready = match silent {
-        _ if !group.accepted.is_true() => group.accepted.clone(),
-        Some(node) => agent_lost(node),
-        None => Verdict::yes(reason::OK, group.accepted.message.clone()),
-    };
-    let verdicts = vec![(ACCEPTED, group.accepted.clone()), (READY, ready)];
     DirectorGroupStatus {
         observed_generation: Some(stored.meta.generation),
         members: by_node(members.collect()),
         virtual_services: None,
         summary: Some(column(&group.nodes)),
-        conditions: conditions(&old.conditions, verdicts, stored.meta.generation, view.now),
+        conditions: Vec::new(),
     }
+}
+
+/// Accepted, and Ready: every director has read back what the group's services share.
+fn verdicts(view: &View<'_>, placed: &Placed, group: &Group) -> Vec<(&'static str, Verdict)> {
+    let mut ready = group.accepted.clone();
+    let nodes = group.nodes.iter().take_while(|_| group.accepted.is_true());
+    for node in nodes {
+        let said = match view.group_placement(&group.name, node) {
+            _ if !view.is_fresh(node) => super::agent_lost(node),
+            Some(placement) => reported(view, placed, placement),
+            None => Verdict::no(
+                reason::PENDING,
+                format!("{node} is being told what the group's services share"),
+            ),
+        };
+        if !said.is_true() {
+            ready = said;
+            break;
+        }
+    }
+    vec![(ACCEPTED, group.accepted.clone()), (READY, ready)]
 }

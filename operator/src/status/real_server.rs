@@ -2,12 +2,14 @@
 
 use super::service::{living_addresses, living_directors};
 use super::{Statement, agent_lost, column, conditions, programmed, sorted, unreadable};
-use crate::snapshot::{Key, StoredRealServer};
-use crate::validate::{MemberRefusal, Refusal, Service, Standing, Validated, usable_addresses};
-use crate::view::{HostFact, View};
+use crate::snapshot::{Key, StoredPlacement, StoredRealServer};
+use crate::validate::{
+    Family, Member, MemberRefusal, Refusal, Service, Standing, Validated, some_of, usable_addresses,
+};
+use crate::view::{HostFact, View, host_reports};
 use crate::write::StatusWrite;
 use crds::conditions::{ACCEPTED, PREPARED, READY, RESOLVED_REFS, Verdict, reason};
-use crds::{RealServerOfService, RealServerStatus, RealServerSummary};
+use crds::{ForwardingMethod, RealServerOfService, RealServerStatus, RealServerSummary};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// As many services as the schema has room for.
@@ -120,14 +122,7 @@ fn status(
     let usable = usable_addresses(view.snapshot, stored);
     let (own, resolved_refs) = judged(&usable);
     let accepted = conjunction(own, each.iter().map(|one| (one.name, &one.accepted)));
-    let prepared = match (&stored.spec.node_name, each.is_empty()) {
-        (None, _) => not_required(),
-        (Some(_), true) => Verdict::unknown(reason::NOT_SELECTED, "no VirtualService selects it"),
-        (Some(node), false) => {
-            let all = Verdict::yes(reason::OK, format!("{node} read back every VIP"));
-            conjunction(all, each.iter().map(|one| (one.name, &one.prepared)))
-        }
-    };
+    let prepared = prepared(stored, &each);
     let ready = ready(&accepted, &resolved_refs, &prepared, &each);
     let services = each.iter().take(MOST_SERVICES).map(|one| {
         let former = old.virtual_services.iter().find(|former| former.name == one.name);
@@ -172,23 +167,39 @@ fn no(refusal: &Refusal) -> Verdict {
     Verdict::no(refusal.reason, refusal.message.clone())
 }
 
-fn not_required() -> Verdict {
-    Verdict::yes(
-        reason::NOT_REQUIRED,
-        "no nodeName: this machine is prepared by other means",
-    )
+const NO_NODE: &str = "no nodeName: this machine is prepared by other means";
+
+/// Condition Prepared, for all services.
+fn prepared(stored: &StoredRealServer, each: &[ForService<'_>]) -> Verdict {
+    let Some(node) = &stored.spec.node_name else {
+        return Verdict::yes(reason::NOT_REQUIRED, NO_NODE);
+    };
+    let Some(first) = each.first() else {
+        return Verdict::unknown(reason::NOT_SELECTED, "no VirtualService selects it");
+    };
+    let needs_nothing = |one: &ForService<'_>| one.prepared.is_true() && one.prepared.reason == reason::NOT_REQUIRED;
+    let all = if each.iter().all(needs_nothing) {
+        first.prepared.clone()
+    } else {
+        Verdict::yes(reason::OK, format!("{node} read back every VIP"))
+    };
+    conjunction(all, each.iter().map(|one| (one.name, &one.prepared)))
 }
 
 fn for_service<'a>(view: &View<'_>, stored: &StoredRealServer, key: &'a Key, service: &Service) -> ForService<'a> {
-    let accepted = match service.refused.get(&stored.meta.key.name) {
-        None => Verdict::yes(reason::OK, "it is in this service"),
-        Some(MemberRefusal::Accepted(refusal)) => no(refusal),
-        Some(MemberRefusal::ResolvedRefs(refusal)) => Verdict::unknown(reason::PENDING, refusal.message.clone()),
+    let name = &stored.meta.key.name;
+    let vips = vips(view, key);
+    let member = service.members.get(name);
+    let accepted = match (service.refused.get(name), member) {
+        (None, Some(member)) => Verdict::yes(reason::OK, format!("it is in this service{}", left_out(member, &vips))),
+        (None, None) => Verdict::yes(reason::OK, "it is in this service"),
+        (Some(MemberRefusal::Accepted(refusal)), _) => no(refusal),
+        (Some(MemberRefusal::ResolvedRefs(refusal)), _) => Verdict::unknown(reason::PENDING, refusal.message.clone()),
     };
-    let prepared = match &stored.spec.node_name {
-        None => not_required(),
-        Some(_) if !accepted.is_true() => Verdict::unknown(reason::PENDING, "it is not in this service"),
-        Some(node) => host_prepared(view, key, node),
+    let prepared = match (&stored.spec.node_name, member) {
+        (None, _) => Verdict::yes(reason::NOT_REQUIRED, NO_NODE),
+        (Some(node), Some(member)) if accepted.is_true() => member_prepared(view, key, node, member, &vips),
+        (Some(_), _) => Verdict::unknown(reason::PENDING, "it is not in this service"),
     };
     ForService {
         name: &key.name,
@@ -197,23 +208,73 @@ fn for_service<'a>(view: &View<'_>, stored: &StoredRealServer, key: &'a Key, ser
     }
 }
 
-/// What is known of the host, for all VIPs of the service.
-fn host_prepared(view: &View<'_>, service: &Key, node: &str) -> Verdict {
+/// The VIPs that directors have, or are to have.
+fn vips<'a>(view: &View<'a>, service: &Key) -> BTreeSet<&'a str> {
     let directors = living_directors(view, service);
-    let vips: BTreeSet<&str> = directors
+    directors.into_iter().flat_map(living_addresses).collect()
+}
+
+/// Of which VIPs it has no part, for want of an address of their family.
+fn left_out(member: &Member, vips: &BTreeSet<&str>) -> String {
+    let missed: Vec<String> = vips
         .iter()
-        .flat_map(|director| living_addresses(director))
+        .filter(|vip| !member.serves(vip))
+        .map(|vip| (*vip).to_owned())
         .collect();
+    match missed.first() {
+        Some(first) => format!(
+            ", but not for {}: it has no {} address",
+            some_of(&missed),
+            Family::of(first)
+        ),
+        None => String::new(),
+    }
+}
+
+fn member_prepared(view: &View<'_>, service: &Key, node: &str, member: &Member, vips: &BTreeSet<&str>) -> Verdict {
+    let host = view.placement(service, node);
+    match member.way.forwarding_method {
+        ForwardingMethod::DR | ForwardingMethod::TUN => host_prepared(view, host, node, member, vips),
+        ForwardingMethod::NAT => {
+            let counts = host.filter(|host| view.counts(host) && view.is_fresh(node));
+            match counts.and_then(|host| missing(host, member)) {
+                Some(missing) => Verdict::no(reason::NO_RETURN_ROUTE, format!("{node}: {missing}")),
+                None => Verdict::yes(reason::NOT_REQUIRED, "NAT needs a route back through the director only"),
+            }
+        }
+        ForwardingMethod::FullNAT => Verdict::yes(reason::NOT_REQUIRED, "FullNAT needs nothing of the host"),
+    }
+}
+
+/// What the host says is missing for this real server.
+fn missing(host: &StoredPlacement, member: &Member) -> Option<String> {
+    let said = host_reports(host, &member.guest());
+    said.into_iter().find_map(|said| said.message.clone())
+}
+
+/// What is known of the host, for all VIPs that the real server has part of.
+fn host_prepared(
+    view: &View<'_>,
+    host: Option<&StoredPlacement>,
+    node: &str,
+    member: &Member,
+    vips: &BTreeSet<&str>,
+) -> Verdict {
     if vips.is_empty() {
         return Verdict::unknown(reason::PENDING, "the service has no director yet");
     }
-    let host = view.placement(service, node);
-    for vip in vips {
-        match view.host_fact(node, host, vip) {
+    let guest = member.guest();
+    for vip in vips.iter().filter(|vip| member.serves(vip)) {
+        match view.host_fact(node, host, &guest, vip) {
             HostFact::Prepared => {}
             HostFact::Unknown => return agent_lost(node),
             HostFact::Unprepared => {
-                let said = host.filter(|host| view.counts(host)).map(programmed);
+                let counts = host.filter(|host| view.counts(host));
+                let missing = counts.and_then(|host| missing(host, member));
+                if let Some(missing) = missing {
+                    return Verdict::no(reason::UNPREPARED, format!("{node}: {missing}"));
+                }
+                let said = counts.map(programmed);
                 return match said.filter(|said| !said.is_true()) {
                     Some(said) => said,
                     None => Verdict::no(reason::UNPREPARED, format!("{node} has not read back {vip} yet")),
@@ -221,7 +282,11 @@ fn host_prepared(view: &View<'_>, service: &Key, node: &str) -> Verdict {
             }
         }
     }
-    Verdict::yes(reason::OK, format!("{node} read back the VIPs, silent in ARP"))
+    let how = match member.way.forwarding_method {
+        ForwardingMethod::TUN => "unwraps what directors send",
+        ForwardingMethod::DR | ForwardingMethod::NAT | ForwardingMethod::FullNAT => "silent in ARP",
+    };
+    Verdict::yes(reason::OK, format!("{node} read back the VIPs, {how}"))
 }
 
 /// `own` unless one of `others` is worse; the first that is, by name of its service.

@@ -1,16 +1,21 @@
 //! The status of a VirtualService.
 
-use super::{Statement, agent_lost, conditions, programmed, sorted};
+mod serving;
+
+use super::{Statement, conditions, reported, sorted};
 use crate::place::Placed;
 use crate::snapshot::{Key, Meta, StoredPlacement};
-use crate::validate::{Directors, Service, Standing, Validated, protocol, protocol_name, some_of};
+use crate::validate::{Directors, Service, Standing, Validated, protocol, some_of};
 use crate::view::View;
 use crate::write::StatusWrite;
-use crds::conditions::{ACCEPTED, PROGRAMMED, READY, RESOLVED_REFS, Verdict, reason};
+use crds::conditions::{
+    ACCEPTED, BLOCKED_BY_FIREWALL, CLIENT_ADDRESS_HIDDEN, PROGRAMMED, READY, RESOLVED_REFS, Verdict, find, reason,
+};
 use crds::{
     AddressOwner, AddressStatus, Director, RealServerCounts, Role, VirtualServiceSpec, VirtualServiceStatus,
     VirtualServiceSummary,
 };
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// One VirtualService and all that its status depends on.
@@ -102,15 +107,17 @@ impl Looked<'_> {
         let programmed = self.programmed();
         let holders = self.holders();
         let ready = self.ready(&programmed, &holders);
-        let verdicts = vec![
+        let mut verdicts = vec![
             (ACCEPTED, self.service.accepted.clone()),
             (RESOLVED_REFS, self.service.resolved_refs.clone()),
             (PROGRAMMED, programmed),
             (READY, ready),
         ];
+        verdicts.extend(self.hidden_clients().map(|hidden| (CLIENT_ADDRESS_HIDDEN, hidden)));
         let directors = self.directors.iter().map(|placement| Director {
             node_name: placement.spec.node_name.clone(),
             role: role(self.view, placement),
+            conditions: obstacles(self.view, placement),
         });
         let addresses = holders.iter().map(|(address, nodes)| AddressStatus {
             address: address.clone(),
@@ -183,28 +190,9 @@ impl Looked<'_> {
         Verdict::yes(reason::OK, format!("read back on {}", some_of(&nodes)))
     }
 
-    /// What an agent says of a spec that it does not know, and therefore never settles.
-    fn not_understood(&self, placement: &StoredPlacement) -> Option<Verdict> {
-        let said = crds::conditions::find(&placement.status.conditions, PROGRAMMED)?;
-        let is_latest = said.observed_generation == Some(placement.meta.generation) && self.view.counts(placement);
-        (is_latest && said.reason == reason::UNKNOWN_FIELD).then(|| programmed(placement))
-    }
-
     fn director_programmed(&self, placement: &StoredPlacement) -> Verdict {
         let node = &placement.spec.node_name;
-        if !self.view.is_fresh(node) {
-            return agent_lost(node);
-        }
-        if let Some(refused) = self.not_understood(placement) {
-            return refused;
-        }
-        if self.placed.touched.contains(&placement.meta.key) || !self.view.is_settled(placement) {
-            return Verdict::no(
-                reason::PENDING,
-                format!("{node} has not reported on its latest Placement yet"),
-            );
-        }
-        let verdict = programmed(placement);
+        let verdict = reported(self.view, self.placed, placement);
         if !verdict.is_true() {
             return verdict;
         }
@@ -235,14 +223,6 @@ impl Looked<'_> {
         }
     }
 
-    /// Members that are prepared for every VIP of every director.
-    fn prepared(&self) -> BTreeSet<&str> {
-        let members = self.service.members.keys().map(String::as_str);
-        members
-            .filter(|name| !self.directors.is_empty() && self.directors.iter().all(|d| is_prepared(d, name)))
-            .collect()
-    }
-
     fn ready(&self, programmed: &Verdict, holders: &BTreeMap<String, Vec<&str>>) -> Verdict {
         let first = [&self.service.accepted, &self.service.resolved_refs, programmed];
         if let Some(blocking) = first.into_iter().find(|verdict| !verdict.is_true()) {
@@ -261,60 +241,10 @@ impl Looked<'_> {
                 }
             }
         }
-        let prepared = self.prepared();
-        let members = self.service.members.values();
-        let serving = members
-            .filter(|member| member.weight > 0 && prepared.contains(member.name.as_str()))
-            .count();
-        if serving == 0 {
-            return Verdict::no(reason::NO_REAL_SERVERS, self.why_nobody_serves(prepared.len()));
-        }
-        let servers = if serving == 1 {
-            "real server serves"
-        } else {
-            "real servers serve"
-        };
-        Verdict::yes(reason::OK, format!("{serving} {servers}{}", self.left_out()))
-    }
-
-    fn why_nobody_serves(&self, prepared: usize) -> String {
-        let chosen = self.service.members.len() + self.service.refused.len();
-        if chosen == 0 {
-            let namespace = &self.meta.key.namespace;
-            return format!(
-                "realServerSelector finds no RealServer in namespace {namespace}: label some, or correct it"
-            );
-        }
-        if self.service.members.is_empty() {
-            return format!("no RealServer may serve{}", self.left_out());
-        }
-        if prepared > 0 {
-            return "every prepared real server has weight 0: give one a weight".to_owned();
-        }
-        let names: Vec<String> = self.service.members.keys().cloned().collect();
-        format!(
-            "no host is prepared yet ({}): see the RealServers{}",
-            some_of(&names),
-            self.left_out()
-        )
-    }
-
-    fn left_out(&self) -> String {
-        if self.service.refused.is_empty() {
-            return String::new();
-        }
-        let names: Vec<String> = self.service.refused.keys().cloned().collect();
-        format!("; left out: {} (see the RealServers)", some_of(&names))
+        self.serving(holders.keys())
     }
 
     fn summary(&self, holders: &BTreeMap<String, Vec<&str>>) -> VirtualServiceSummary {
-        let ports = self.spec.map(|spec| {
-            let ports = spec
-                .ports
-                .iter()
-                .map(|port| format!("{}/{}", port.port, protocol_name(protocol(port))));
-            ports.collect::<Vec<_>>().join(",")
-        });
         let former = || self.old.summary.as_ref().map(|summary| summary.ports.clone());
         let nodes: BTreeSet<&str> = self
             .directors
@@ -323,17 +253,33 @@ impl Looked<'_> {
             .collect();
         VirtualServiceSummary {
             addresses: holders.keys().cloned().collect::<Vec<_>>().join(","),
-            ports: ports.or_else(former).unwrap_or_default(),
+            ports: self.spec.map(ports).or_else(former).unwrap_or_default(),
             real_servers: format!("{}/{}", self.prepared().len(), self.service.members.len()),
             directors: nodes.into_iter().collect::<Vec<_>>().join(","),
         }
     }
 }
 
-fn is_prepared(placement: &StoredPlacement, name: &str) -> bool {
-    let mut entries = placement.spec.director.iter().flat_map(|part| &part.real_servers);
-    let entry = entries.find(|entry| entry.name == name);
-    entry.is_some_and(|entry| living_addresses(placement).all(|vip| entry.prepared.iter().any(|there| there == vip)))
+/// "80/TCP,443/TCP", or "mark 10".
+fn ports(spec: &VirtualServiceSpec) -> String {
+    if let Some(mark) = spec.firewall_mark {
+        return format!("mark {mark}");
+    }
+    let ports = spec.ports.iter().flatten().map(|port| match port.port {
+        0 => format!("all/{}", protocol(port).as_str()),
+        number => format!("{number}/{}", protocol(port).as_str()),
+    });
+    ports.collect::<Vec<_>>().join(",")
+}
+
+/// What the director's agent says is in the way.
+fn obstacles(view: &View<'_>, placement: &StoredPlacement) -> Vec<Condition> {
+    let is_told = view.is_fresh(&placement.spec.node_name) && view.counts(placement);
+    let said = find(&placement.status.conditions, BLOCKED_BY_FIREWALL);
+    said.filter(|said| is_told && said.status == "True")
+        .cloned()
+        .into_iter()
+        .collect()
 }
 
 fn by_node(mut directors: Vec<Director>) -> Vec<Director> {

@@ -1,15 +1,16 @@
-//! Claims on VIPs and ports. The one whose Placement carries a claim keeps it; among new claims the older, then by name.
+//! Claims on VIPs, ports and firewall marks. The one whose Placement carries a claim keeps it; among new claims the older, then by name.
 //!
 //! A refusal makes its VirtualService fall back on what it holds, which may take from another what that one was just
 //! given: so the board is dealt again until nobody new is refused. Refusals only grow, so this ends.
 
-use super::held::ClaimKey;
+use super::held::{ClaimKey, Scopes, claims, group_of};
 use super::{Group, Held, Refusal, Service, Standing, Validated};
 use crate::snapshot::Key;
 use crate::view::View;
+use crds::Protocol;
 use crds::conditions::reason;
 use jiff::Timestamp;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One VirtualService at the board.
 struct Claimant<'a> {
@@ -21,7 +22,14 @@ struct Claimant<'a> {
 
 struct Wanted<'a> {
     group: &'a str,
-    keys: Vec<ClaimKey>,
+    claims: Claims,
+}
+
+/// What one VirtualService asks for, or has.
+#[derive(Default)]
+struct Claims {
+    addresses: BTreeSet<String>,
+    keys: BTreeSet<ClaimKey>,
 }
 
 /// Who has what.
@@ -29,6 +37,8 @@ struct Wanted<'a> {
 struct Board<'a> {
     vips: BTreeMap<String, Vip<'a>>,
     keys: BTreeMap<ClaimKey, &'a Key>,
+    /// By VIP and protocol: who has every port, and who has any.
+    ports: BTreeMap<(String, Protocol), Vec<(i32, &'a Key)>>,
 }
 
 struct Vip<'a> {
@@ -38,7 +48,7 @@ struct Vip<'a> {
 
 /// Why a claim cannot be had.
 enum Conflict {
-    /// Another VirtualService has the port of the VIP, or carries the VIP somewhere else.
+    /// Another VirtualService has the port of the VIP, or the mark, or carries the VIP somewhere else.
     Address(String),
     /// Another namespace has the VIP. What serves in spite of that did so with permission, and goes on.
     Namespace(String),
@@ -61,10 +71,10 @@ struct Refusals {
 }
 
 /// Refuses whoever claims what another has.
-pub(super) fn settle(view: &View<'_>, held: &BTreeMap<Key, Held>, validated: &mut Validated) {
+pub(super) fn settle(view: &View<'_>, held: &BTreeMap<Key, Held>, scopes: &Scopes, validated: &mut Validated) {
     let nothing = Held::default();
     let Refusals { refused, lost } = {
-        let claimants = claimants(view, held, &nothing, &validated.services);
+        let claimants = claimants(view, held, &nothing, scopes, &validated.services);
         let mut refusals = Refusals::default();
         while deal(view, &validated.groups, &claimants, &mut refusals) {}
         refusals
@@ -72,7 +82,7 @@ pub(super) fn settle(view: &View<'_>, held: &BTreeMap<Key, Held>, validated: &mu
     for (key, message) in refused {
         let held = held.get(&key);
         let standing = Service::keep(&key, &validated.groups, held, view);
-        let (members, refused_members) = super::members::resolve(view, &key, super::members::placed(view, &key));
+        let (members, refused_members) = super::members::kept(view, &key);
         if let Some(service) = validated.services.get_mut(&key) {
             service.accepted = super::refused(Refusal::new(reason::ADDRESS_CONFLICT, message), held, &standing);
             service.standing = standing;
@@ -93,6 +103,7 @@ fn claimants<'a>(
     view: &View<'a>,
     held: &'a BTreeMap<Key, Held>,
     nothing: &'a Held,
+    scopes: &Scopes,
     services: &'a BTreeMap<Key, Service>,
 ) -> Vec<Claimant<'a>> {
     let readable = &view.snapshot.virtual_services;
@@ -108,27 +119,28 @@ fn claimants<'a>(
                 .or_else(|| unreadable.get(key).map(|stored| stored.meta.created))
                 .unwrap_or_default(),
             held: held.get(key).unwrap_or(nothing),
-            wanted: wanted(&service.standing),
+            wanted: wanted(scopes, &service.standing),
         })
         .collect();
     claimants.sort_by_key(|claimant| (claimant.created, claimant.key));
     claimants
 }
 
-fn wanted(standing: &Standing) -> Option<Wanted<'_>> {
+fn wanted<'a>(scopes: &Scopes, standing: &'a Standing) -> Option<Wanted<'a>> {
     match standing {
         Standing::Serve(content) => {
-            let addresses = content.addresses.iter();
-            let keys = addresses.flat_map(|address| {
-                content.services.iter().map(|service| ClaimKey {
-                    address: address.clone(),
-                    protocol: service.protocol,
-                    port: service.port,
-                })
-            });
+            let scope = scopes.of(&content.group);
+            let addresses = || content.addresses.iter().map(String::as_str);
+            let keys = content
+                .services
+                .iter()
+                .flat_map(|service| claims(service, addresses(), &scope));
             Some(Wanted {
                 group: &content.group,
-                keys: keys.collect(),
+                claims: Claims {
+                    keys: keys.collect(),
+                    addresses: content.addresses.iter().cloned().collect(),
+                },
             })
         }
         Standing::Keep { .. } | Standing::Withdraw => None,
@@ -144,15 +156,15 @@ fn deal(
 ) -> bool {
     let before = (refusals.refused.len(), refusals.lost.len());
     let mut board = Board::default();
-    let mut holders: Vec<&Claimant<'_>> = claimants.iter().filter(|c| !c.held.keys.is_empty()).collect();
+    let mut holders: Vec<&Claimant<'_>> = claimants.iter().filter(|c| !c.held.addresses.is_empty()).collect();
     holders.sort_by_key(|c| (c.moves(refusals), !c.held.owned, c.created, c.key));
     for holder in holders {
         if refusals.lost.contains_key(holder.key) {
             continue;
         }
-        let (group, keys) = holder.keeps(refusals);
-        match (board.check(groups, holder.key, group, &keys), holder.stands(refusals)) {
-            (Ok(()) | Err(Conflict::Namespace(_)), None) | (Ok(()), Some(_)) => board.put(holder.key, group, &keys),
+        let (group, claims) = holder.keeps(refusals);
+        match (board.check(groups, holder.key, group, &claims), holder.stands(refusals)) {
+            (Ok(()) | Err(Conflict::Namespace(_)), None) | (Ok(()), Some(_)) => board.put(holder.key, group, &claims),
             (Err(conflict), Some(_)) => {
                 refusals.refused.insert(holder.key.clone(), conflict.message());
             }
@@ -167,8 +179,8 @@ fn deal(
         };
         let group = Some(wanted.group);
         let verdict = claimant.new_keys_are_readable(view, wanted);
-        match verdict.and_then(|()| board.check(groups, claimant.key, group, &wanted.keys)) {
-            Ok(()) => board.put(claimant.key, group, &wanted.keys),
+        match verdict.and_then(|()| board.check(groups, claimant.key, group, &wanted.claims)) {
+            Ok(()) => board.put(claimant.key, group, &wanted.claims),
             Err(conflict) => {
                 refusals.refused.insert(claimant.key.clone(), conflict.message());
             }
@@ -191,21 +203,34 @@ impl<'a> Claimant<'a> {
     }
 
     /// The part of what it holds that it goes on holding.
-    fn keeps(&'a self, refusals: &Refusals) -> (Option<&'a str>, Vec<ClaimKey>) {
+    fn keeps(&'a self, refusals: &Refusals) -> (Option<&'a str>, Claims) {
+        let Held { addresses, keys, .. } = self.held;
         match self.stands(refusals) {
             Some(wanted) => {
-                let keys = wanted.keys.iter().filter(|key| self.held.keys.contains(key));
-                (Some(wanted.group), keys.cloned().collect())
+                let claims = Claims {
+                    addresses: wanted.claims.addresses.intersection(addresses).cloned().collect(),
+                    keys: wanted.claims.keys.intersection(keys).cloned().collect(),
+                };
+                (Some(wanted.group), claims)
             }
-            None => (self.held.group.as_deref(), self.held.keys.iter().cloned().collect()),
+            None => {
+                let claims = Claims {
+                    addresses: addresses.clone(),
+                    keys: keys.clone(),
+                };
+                (self.held.group.as_deref(), claims)
+            }
         }
     }
 
     /// A Placement that cannot be read holds its VIPs whole: nothing new is placed there.
     fn new_keys_are_readable(&self, view: &View<'_>, wanted: &Wanted<'_>) -> Result<(), Conflict> {
+        let wanted = &wanted.claims;
         let new = |address: &str| {
-            let mut keys = wanted.keys.iter().filter(|key| key.address == address);
-            keys.any(|key| !self.held.keys.contains(key))
+            let of_address = |key: &&ClaimKey| matches!(key, ClaimKey::Port { address: of, .. } if of == address);
+            let mut keys = wanted.keys.iter().filter(of_address);
+            let is_new = wanted.addresses.contains(address) && !self.held.addresses.contains(address);
+            is_new || keys.any(|key| !self.held.keys.contains(key))
         };
         let mut unreadable = view.unreadable_addresses();
         match unreadable.find(|(subject, address)| *subject != self.key && new(address)) {
@@ -224,18 +249,47 @@ impl<'a> Board<'a> {
         groups: &BTreeMap<String, Group>,
         key: &Key,
         group: Option<&str>,
-        claims: &[ClaimKey],
+        claims: &Claims,
     ) -> Result<(), Conflict> {
-        for claim in claims {
+        for claim in &claims.keys {
             if let Some(other) = self.keys.get(claim).filter(|other| **other != key) {
-                let message = format!("{claim} is held by VirtualService {other}: choose another port or address");
+                let instead = match claim {
+                    ClaimKey::Port { .. } => "choose another port or address",
+                    ClaimKey::Mark { .. } => "choose another mark",
+                };
+                let message = format!("{claim} is held by VirtualService {other}: {instead}");
                 return Err(Conflict::Address(message));
             }
         }
-        for claim in claims {
-            self.check_vip(groups, key, group, &claim.address)?;
+        for address in &claims.addresses {
+            self.check_vip(groups, key, group, address)?;
         }
-        Ok(())
+        claims
+            .keys
+            .iter()
+            .try_for_each(|claim| self.check_every_port(key, claim))
+    }
+
+    /// A service of every port takes what the others of its VIP do not: its own namespace's affair, and nobody else's.
+    fn check_every_port(&self, key: &Key, claim: &ClaimKey) -> Result<(), Conflict> {
+        let ClaimKey::Port {
+            address,
+            protocol,
+            port,
+        } = claim
+        else {
+            return Ok(());
+        };
+        let there = self.ports.get(&(address.clone(), *protocol)).into_iter().flatten();
+        let mut others = there.filter(|(other, by)| by.namespace != key.namespace && (*port == 0 || *other == 0));
+        match others.next() {
+            None => Ok(()),
+            Some((_, by)) => Err(Conflict::Namespace(format!(
+                "{address} has ports of VirtualService {by}, of another namespace, and port 0 takes every {} port that is \
+                 not declared: name the ports, or choose another address",
+                protocol.as_str()
+            ))),
+        }
     }
 
     fn check_vip(
@@ -270,11 +324,34 @@ impl<'a> Board<'a> {
         Ok(())
     }
 
-    fn put(&mut self, key: &'a Key, group: Option<&'a str>, claims: &[ClaimKey]) {
-        for claim in claims {
+    fn put(&mut self, key: &'a Key, group: Option<&'a str>, claims: &Claims) {
+        for claim in &claims.keys {
             self.keys.entry(claim.clone()).or_insert(key);
+            if let ClaimKey::Port {
+                address,
+                protocol,
+                port,
+            } = claim
+            {
+                let there = self.ports.entry((address.clone(), *protocol)).or_default();
+                there.push((*port, key));
+            }
+        }
+        for address in &claims.addresses {
             let vip = Vip { group, by: key };
-            self.vips.entry(claim.address.clone()).or_insert(vip);
+            self.vips.entry(address.clone()).or_insert(vip);
         }
     }
+}
+
+/// Which DirectorGroups meet on a node: by what they select, and by what is placed under them.
+pub(super) fn scopes(view: &View<'_>, groups: &BTreeMap<String, Group>) -> Scopes {
+    let selected = groups
+        .values()
+        .flat_map(|group| group.nodes.iter().map(|node| (node.as_str(), group.name.as_str())));
+    let placed = view
+        .service_placements()
+        .filter(|placement| placement.spec.director.is_some())
+        .filter_map(|placement| Some((placement.spec.node_name.as_str(), group_of(placement)?)));
+    Scopes::new(selected.chain(placed))
 }

@@ -1,31 +1,28 @@
 //! The rules on one VirtualService's own content.
 
-use super::{Content, Directors, Group, Held, Refusal};
-use crate::snapshot::StoredVirtualService;
+use super::{Content, Directors, Group, Held, Refusal, marks};
+use crate::snapshot::{Key, StoredVirtualService};
 use crate::view::View;
 use crds::conditions::reason;
-use crds::{PlacedService, Port};
+use crds::{MarkedPort, PlacedService, Port, Scheduler, SchedulerFlag, VirtualServiceSpec};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-/// The content, or the first reason why not.
+/// The content, or the first reason why not. `marks` are those of ours, by service.
 pub(super) fn accept(
     view: &View<'_>,
     group: &Group,
     stored: &StoredVirtualService,
     held: Option<&Held>,
+    marks: &BTreeMap<Key, i64>,
 ) -> Result<Content, Refusal> {
     let spec = &stored.spec;
     let addresses: Vec<String> = spec.addresses.iter().map(|entry| entry.address.clone()).collect();
-    placeable(&addresses)?;
+    placeable(spec, &addresses)?;
     permitted(view, group, &stored.meta.key.namespace, &addresses)?;
     for address in &addresses {
         not_somebodys_own(view, address, held)?;
     }
-    let services = spec.ports.iter().map(|port| PlacedService {
-        protocol: protocol(port),
-        port: port.port,
-        scheduler: spec.scheduler,
-    });
     Ok(Content {
         group: group.name.clone(),
         directors: group
@@ -33,9 +30,86 @@ pub(super) fn accept(
             .map_or(Directors::AsPlaced, |node| Directors::Node(node.to_owned())),
         interface: group.interface.clone(),
         addresses,
-        services: services.collect(),
+        services: services(view, stored, marks)?,
         forwarding_method: spec.forwarding_method,
+        tunnel: spec.tunnel.clone(),
     })
+}
+
+/// The services on every VIP: one a port, one of a mark that somebody else sets, or one of a mark of ours for all ports.
+fn services(
+    view: &View<'_>,
+    stored: &StoredVirtualService,
+    marks: &BTreeMap<Key, i64>,
+) -> Result<Vec<PlacedService>, Refusal> {
+    let spec = &stored.spec;
+    let service = PlacedService {
+        protocol: None,
+        port: None,
+        target_port: None,
+        firewall_mark: None,
+        marked_ports: Vec::new(),
+        scheduler: spec.scheduler,
+        scheduler_flags: flags(spec),
+        persistence: spec.persistence.clone(),
+        one_packet: spec.one_packet,
+    };
+    let ports = spec.ports.as_deref().unwrap_or_default();
+    if let Some(mark) = spec.firewall_mark {
+        return Ok(vec![PlacedService {
+            firewall_mark: Some(mark),
+            ..service
+        }]);
+    }
+    if marks::is_across_ports(spec) {
+        let Some(mark) = marks.get(&stored.meta.key) else {
+            let message = format!(
+                "persistence.acrossPorts: every firewall mark of {} is in use: give lvs-operator a wider --firewall-mark-range",
+                view.snapshot.settings.firewall_marks
+            );
+            return Err(Refusal::new(reason::INVALID, message));
+        };
+        let marked = ports.iter().map(|port| MarkedPort {
+            protocol: protocol(port),
+            port: port.port,
+        });
+        return Ok(vec![PlacedService {
+            firewall_mark: Some(*mark),
+            marked_ports: marked.collect(),
+            ..service
+        }]);
+    }
+    let services = ports.iter().map(|port| PlacedService {
+        protocol: Some(protocol(port)),
+        port: Some(port.port),
+        target_port: port.target_port.filter(|target| *target != port.port),
+        ..service.clone()
+    });
+    Ok(services.collect())
+}
+
+/// Without fallback, a real server that is full, quiesced or leaving refuses its share of the clients (F8).
+fn flags(spec: &VirtualServiceSpec) -> Vec<SchedulerFlag> {
+    match (&spec.scheduler_flags, spec.scheduler) {
+        (Some(flags), _) => BTreeSet::from_iter(flags.iter().copied()).into_iter().collect(),
+        (None, Scheduler::Sh) => vec![SchedulerFlag::ShFallback],
+        (None, Scheduler::Mh) => vec![SchedulerFlag::MhFallback],
+        (
+            None,
+            Scheduler::Rr
+            | Scheduler::Wrr
+            | Scheduler::Lc
+            | Scheduler::Wlc
+            | Scheduler::Lblc
+            | Scheduler::Lblcr
+            | Scheduler::Dh
+            | Scheduler::Sed
+            | Scheduler::Nq
+            | Scheduler::Fo
+            | Scheduler::Ovf
+            | Scheduler::Twos,
+        ) => Vec::new(),
+    }
 }
 
 /// The port's protocol; TCP when absent.
@@ -43,23 +117,32 @@ pub(crate) fn protocol(port: &Port) -> crds::Protocol {
     port.protocol.unwrap_or_default()
 }
 
-fn placeable(addresses: &[String]) -> Result<(), Refusal> {
-    let mut six = Vec::new();
+/// What the schema says, too; a spec of before its rules may be here all the same.
+fn placeable(spec: &VirtualServiceSpec, addresses: &[String]) -> Result<(), Refusal> {
+    let mut seen = BTreeSet::new();
     for address in addresses {
-        match address.parse::<IpAddr>() {
-            Ok(IpAddr::V4(_)) => {}
-            Ok(IpAddr::V6(_)) => six.push(address.clone()),
-            Err(_) => {
-                let message = format!("addresses: {address} is not an IP address: write one such as 192.168.56.100");
-                return Err(Refusal::new(reason::INVALID, message));
-            }
+        let Ok(address) = address.parse::<IpAddr>() else {
+            let message = format!("addresses: {address} is not an IP address: write one such as 192.168.56.100");
+            return Err(Refusal::new(reason::INVALID, message));
+        };
+        if !seen.insert(address) {
+            let message = format!("addresses: {address} is there twice: remove one");
+            return Err(Refusal::new(reason::INVALID, message));
         }
     }
-    if six.is_empty() {
-        return Ok(());
+    let ports = spec.ports.as_deref().unwrap_or_default();
+    let mut seen = BTreeSet::new();
+    match ports.iter().find(|port| !seen.insert((protocol(port), port.port))) {
+        None => Ok(()),
+        Some(port) => {
+            let message = format!(
+                "ports: {}/{} is there twice: remove one",
+                port.port,
+                protocol(port).as_str()
+            );
+            Err(Refusal::new(reason::INVALID, message))
+        }
     }
-    let message = format!("IPv6 VIPs are not placed by this version: remove {}", some_of(&six));
-    Err(Refusal::new(reason::INVALID, message))
 }
 
 fn permitted(view: &View<'_>, group: &Group, namespace: &str, addresses: &[String]) -> Result<(), Refusal> {
@@ -87,29 +170,39 @@ fn permitted(view: &View<'_>, group: &Group, namespace: &str, addresses: &[Strin
 /// A VIP that is somebody's own address would take that machine off the network. What serves already is judged
 /// elsewhere: a RealServer that takes a serving VIP as its address is the one that is refused.
 fn not_somebodys_own(view: &View<'_>, address: &str, held: Option<&Held>) -> Result<(), Refusal> {
-    let Ok(ip) = address.parse::<IpAddr>() else {
-        return Ok(());
-    };
     let own = |whose: String| {
         let message = format!("{address} is {whose}: a VIP must be an address of its own, choose another");
-        Err(Refusal::new(reason::INVALID, message))
+        Refusal::new(reason::INVALID, message)
     };
-    if view.snapshot.api_servers.contains(&ip) {
-        return own("the API server's own address".to_owned());
-    }
-    let mut nodes = view.snapshot.nodes.iter();
-    if let Some((node, _)) = nodes.find(|(_, facts)| facts.internal_ips.contains(&ip)) {
-        return own(format!("an InternalIP of Node {node}"));
+    if let Some(whose) = machine_of(view, address) {
+        return Err(own(whose));
     }
     if held.is_some_and(|held| held.addresses.contains(address)) {
         return Ok(());
     }
-    let mut real_servers = view.snapshot.real_servers.values();
-    let same = |given: &Vec<String>| given.iter().any(|given| given == address);
-    match real_servers.find(|stored| stored.spec.addresses.as_ref().is_some_and(same)) {
-        Some(stored) => own(format!("the address of RealServer {}", stored.meta.key)),
+    match real_server_of(view, address).or_else(|| super::group::full_nat_of(view, address, None)) {
+        Some(whose) => Err(own(whose)),
         None => Ok(()),
     }
+}
+
+/// Whose own address this is: the API server's, or a Node's.
+pub(super) fn machine_of(view: &View<'_>, address: &str) -> Option<String> {
+    let ip = address.parse::<IpAddr>().ok()?;
+    if view.snapshot.api_servers.contains(&ip) {
+        return Some("the API server's own address".to_owned());
+    }
+    let mut nodes = view.snapshot.nodes.iter();
+    let (node, _) = nodes.find(|(_, facts)| facts.internal_ips.contains(&ip))?;
+    Some(format!("an InternalIP of Node {node}"))
+}
+
+/// The RealServer that names this address.
+pub(super) fn real_server_of(view: &View<'_>, address: &str) -> Option<String> {
+    let mut real_servers = view.snapshot.real_servers.values();
+    let same = |given: &Vec<String>| given.iter().any(|given| given == address);
+    let stored = real_servers.find(|stored| stored.spec.addresses.as_ref().is_some_and(same))?;
+    Some(format!("the address of RealServer {}", stored.meta.key))
 }
 
 /// A few of them, as a sentence has room for.

@@ -1,11 +1,11 @@
-//! DirectorGroups: which node they select, and whom they permit what.
+//! DirectorGroups: which node they select, whom they permit what, and what their services share.
 
 use super::Refusal;
+use super::content::{machine_of, real_server_of};
 use crate::snapshot::StoredDirectorGroup;
 use crate::view::View;
-use crds::NamespacesFrom;
-use crds::Selector;
 use crds::conditions::{Verdict, reason};
+use crds::{Masquerade, NamespacesFrom, Selector, Timeouts, UndeclaredPorts};
 use ipnet::IpNet;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -23,17 +23,34 @@ pub struct Group {
     pub interface: Option<String>,
     /// Whether namespaces may share a VIP.
     pub shared_addresses: bool,
+    /// What its services share on a director; none when that is refused, and stays as it is placed.
+    pub shared: Option<Shared>,
     networks: Vec<IpNet>,
     from: NamespacesFrom,
     namespaces: Option<Selector>,
 }
 
+/// What the services of a group share on a director.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shared {
+    /// What becomes of packets to a VIP that no service takes.
+    pub undeclared_ports: UndeclaredPorts,
+    /// What FullNAT speaks to real servers from.
+    pub full_nat_source_addresses: Vec<String>,
+    /// Source NAT for networks of real servers.
+    pub masquerade: Vec<Masquerade>,
+    /// Idle timeouts of connections.
+    pub timeouts: Option<Timeouts>,
+}
+
 /// All groups that could be read.
 pub(super) fn all(view: &View<'_>) -> BTreeMap<String, Group> {
     let groups = view.snapshot.director_groups.iter();
-    groups
+    let mut groups: BTreeMap<String, Group> = groups
         .map(|(name, stored)| (name.clone(), Group::judge(view, name, stored)))
-        .collect()
+        .collect();
+    agree(view, &mut groups);
+    groups
 }
 
 /// The group of this name, or why there is none.
@@ -59,13 +76,23 @@ impl Group {
         let selected = nodes.filter(|(_, facts)| spec.node_selector.matches(&facts.labels));
         let nodes: Vec<String> = selected.map(|(name, _)| name.clone()).collect();
         let bad = spec.allowed_cidrs.iter().find(|cidr| cidr.parse::<IpNet>().is_err());
-        let accepted = match (bad, nodes.as_slice()) {
-            (Some(bad), _) => Verdict::no(
+        let sources = spec.full_nat.as_ref().map(|full_nat| &full_nat.source_addresses);
+        let sources = sources.cloned().unwrap_or_default();
+        let not_own = sources.iter().find_map(|source| not_its_own(view, name, source));
+        let shared = not_own.is_none().then(|| Shared {
+            undeclared_ports: spec.undeclared_ports,
+            full_nat_source_addresses: sources,
+            masquerade: spec.masquerade.clone(),
+            timeouts: spec.timeouts,
+        });
+        let accepted = match (bad, not_own, nodes.as_slice()) {
+            (Some(bad), _, _) => Verdict::no(
                 reason::INVALID,
                 format!("allowedCIDRs: {bad} is not a network: remove it"),
             ),
-            (None, [one]) => Verdict::yes(reason::OK, format!("{one} is the director")),
-            (None, _) => Verdict::no(reason::NOT_ONE_NODE, not_one_node(&nodes)),
+            (None, Some(words), _) => Verdict::no(reason::INVALID, words),
+            (None, None, [one]) => Verdict::yes(reason::OK, format!("{one} is the director")),
+            (None, None, _) => Verdict::no(reason::NOT_ONE_NODE, not_one_node(&nodes)),
         };
         Self {
             name: name.to_owned(),
@@ -73,6 +100,7 @@ impl Group {
             accepted,
             interface: spec.interface.clone(),
             shared_addresses: spec.shared_addresses,
+            shared,
             networks: spec.allowed_cidrs.iter().filter_map(|cidr| cidr.parse().ok()).collect(),
             from: spec.allowed_namespaces.from,
             namespaces: spec.allowed_namespaces.namespace_selector.clone(),
@@ -129,4 +157,102 @@ fn not_one_node(nodes: &[String]) -> String {
         nodes.len(),
         super::content::some_of(nodes)
     )
+}
+
+/// Why FullNAT may not speak from this address. What it speaks from already is judged elsewhere, as with VIPs.
+fn not_its_own(view: &View<'_>, group: &str, address: &str) -> Option<String> {
+    let others = || {
+        let carrier = view
+            .carriers(address)
+            .iter()
+            .find(|carrier| crate::view::in_director_spec(carrier, address));
+        let vip = carrier.map(|carrier| format!("a VIP of VirtualService {}", crate::view::subject_of(carrier)));
+        let is_placed = view
+            .service_placements()
+            .filter_map(|placement| placement.spec.director.as_ref())
+            .any(|part| part.full_nat_source_addresses.iter().any(|placed| placed == address));
+        vip.or_else(|| real_server_of(view, address).filter(|_| !is_placed))
+            .or_else(|| full_nat_of(view, address, Some(group)))
+    };
+    let whose = machine_of(view, address).or_else(others)?;
+    Some(format!(
+        "fullNAT.sourceAddresses: {address} is {whose}: a source address must be an address of its own, choose another"
+    ))
+}
+
+/// The DirectorGroup that speaks from this address, of those that are older than `than`.
+pub(super) fn full_nat_of(view: &View<'_>, address: &str, than: Option<&str>) -> Option<String> {
+    let age = |name: &str| {
+        view.snapshot
+            .director_groups
+            .get(name)
+            .map(|stored| stored.meta.created)
+    };
+    let mut groups = view.snapshot.director_groups.iter();
+    let (name, _) = groups.find(|(name, stored)| {
+        let sources = stored
+            .spec
+            .full_nat
+            .iter()
+            .flat_map(|full_nat| &full_nat.source_addresses);
+        let is_older = than.is_none_or(|than| (age(name), name.as_str()) < (age(than), than));
+        is_older && sources.into_iter().any(|source| source == address)
+    })?;
+    Some(format!("a fullNAT source address of DirectorGroup {name}"))
+}
+
+/// Timeouts are the node's: of groups that meet on one and disagree, the one whose Placement carries its timeouts there
+/// has its way, then the older one, then by name.
+fn agree(view: &View<'_>, groups: &mut BTreeMap<String, Group>) {
+    let mut claims: Vec<_> = groups
+        .values()
+        .flat_map(|group| group.nodes.iter().map(move |node| (group, node)))
+        .filter_map(|(group, node)| {
+            let timeouts = group.shared.as_ref()?.timeouts?;
+            let placed = view.group_placement(&group.name, node);
+            let placed = placed.and_then(|placement| placement.spec.virtual_router.as_ref());
+            let is_placed = placed.is_some_and(|part| part.timeouts == Some(timeouts) && !part.withdraw);
+            let created = view
+                .snapshot
+                .director_groups
+                .get(&group.name)
+                .map(|stored| stored.meta.created);
+            Some((!is_placed, created, group.name.clone(), node.clone(), timeouts))
+        })
+        .collect();
+    claims.sort_by(|a, b| (a.0, a.1, &a.2, &a.3).cmp(&(b.0, b.1, &b.2, &b.3)));
+    let mut holders: Vec<(String, String, Timeouts)> = Vec::new();
+    for (_, _, name, node, timeouts) in claims {
+        let mut there = holders.iter().filter(|(_, of, _)| *of == node);
+        let conflict = there.find_map(|(other, _, theirs)| Some((other, disagreement(theirs, &timeouts)?)));
+        let Some((other, what)) = conflict else {
+            holders.push((name, node, timeouts));
+            continue;
+        };
+        let words = format!(
+            "timeouts.{what} differs from that of DirectorGroup {other}, which meets this one on {node}, and a node has one: \
+             make them equal"
+        );
+        holders.retain(|(of, ..)| *of != name);
+        if let Some(group) = groups.get_mut(&name) {
+            group.accepted = Verdict::no(reason::INVALID, words);
+            group.shared = None;
+        }
+    }
+}
+
+/// The first timeout that both set, and not alike.
+fn disagreement(theirs: &Timeouts, ours: &Timeouts) -> Option<&'static str> {
+    let Timeouts {
+        tcp_seconds,
+        tcp_fin_seconds,
+        udp_seconds,
+    } = ours;
+    let differ = |a: Option<i32>, b: Option<i32>| a.zip(b).is_some_and(|(a, b)| a != b);
+    let all = [
+        (differ(theirs.tcp_seconds, *tcp_seconds), "tcpSeconds"),
+        (differ(theirs.tcp_fin_seconds, *tcp_fin_seconds), "tcpFinSeconds"),
+        (differ(theirs.udp_seconds, *udp_seconds), "udpSeconds"),
+    ];
+    all.into_iter().find(|(differs, _)| *differs).map(|(_, what)| what)
 }

@@ -1,10 +1,11 @@
 //! Which RealServers serve a VirtualService, and which were chosen and may not.
 
-use super::Refusal;
+use super::terms::{Terms, destination_port, last_accepted, serves};
+use super::{Family, Refusal};
 use crate::snapshot::{Key, Snapshot, StoredRealServer};
-use crate::view::View;
+use crate::view::{View, in_director_spec, subject_of};
 use crds::conditions::reason;
-use crds::{PlacedRealServer, Selector};
+use crds::{Forwarding, HostRealServer, PlacedRealServer, Selector};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -18,10 +19,42 @@ pub struct Member {
     pub name: String,
     /// The node whose agent prepares it.
     pub node: Option<String>,
-    /// The addresses that the VIPs of this version can use.
+    /// Its addresses, one a family at most.
     pub addresses: Vec<String>,
     /// Its weight.
     pub weight: i32,
+    /// Its port, where it has one of its own.
+    pub port: Option<i32>,
+    /// How packets reach it.
+    pub way: Forwarding,
+    /// Connections at which it gets no new ones; 0 = no limit.
+    pub upper_threshold: i32,
+    /// Connections below which it gets new ones again.
+    pub lower_threshold: i32,
+}
+
+impl Member {
+    /// Whether it can serve this VIP: by an address of its family, or in a tunnel, which carries either.
+    pub fn serves(&self, vip: &str) -> bool {
+        serves(&self.addresses, &self.way, vip)
+    }
+
+    /// The member as its host knows it.
+    pub fn guest(&self) -> HostRealServer {
+        HostRealServer {
+            name: self.name.clone(),
+            addresses: self.addresses.clone(),
+            forwarding_method: self.way.forwarding_method,
+            tunnel: self.way.tunnel.clone(),
+            leaving: false,
+        }
+    }
+
+    /// The node that is to prepare itself for it; none when nothing is to be prepared.
+    pub fn host(&self) -> Option<&str> {
+        let node = self.node.as_deref();
+        node.filter(|_| self.way.forwarding_method.is_host_prepared())
+    }
 }
 
 /// Why a chosen RealServer does not serve.
@@ -58,8 +91,12 @@ pub(super) fn select<'a>(view: &View<'a>, namespace: &str, selector: &Selector) 
     chosen(view.snapshot, namespace, |_, labels| selector.matches(labels))
 }
 
-/// Those that are placed already: a refused VirtualService gets no new ones.
-pub(super) fn placed<'a>(view: &View<'a>, subject: &Key) -> Chosen<'a> {
+/// The real servers of a refused VirtualService: those that are placed already, and no new ones.
+pub(super) fn kept(view: &View<'_>, subject: &Key) -> (BTreeMap<String, Member>, BTreeMap<String, MemberRefusal>) {
+    resolve(view, subject, placed(view, subject), &Terms::placed(view, subject))
+}
+
+fn placed<'a>(view: &View<'a>, subject: &Key) -> Chosen<'a> {
     let listed = listed(view, subject);
     chosen(view.snapshot, &subject.namespace, |name, _| listed.contains_key(name))
 }
@@ -97,27 +134,26 @@ fn listed<'a>(view: &View<'a>, subject: &Key) -> BTreeMap<&'a str, &'a PlacedRea
     entries.map(|entry| (entry.name.as_str(), entry)).collect()
 }
 
+/// Addresses and ports of a service's real servers, and whose they are.
+type Taken = BTreeMap<(String, Option<i32>), String>;
+
 /// Sorts the chosen into those that serve and those that may not. One that is placed with its address goes before one
 /// that is not, then the older; one that cannot be read stays as it is placed.
 pub(super) fn resolve(
     view: &View<'_>,
     subject: &Key,
     mut chosen: Chosen<'_>,
+    terms: &Terms<'_>,
 ) -> (BTreeMap<String, Member>, BTreeMap<String, MemberRefusal>) {
     let listed = listed(view, subject);
     let mut members = BTreeMap::new();
     let mut refused = BTreeMap::new();
-    let mut taken: BTreeMap<String, String> = BTreeMap::new();
+    let mut taken = Taken::new();
     let kept = listed
         .values()
         .filter(|entry| chosen.unreadable.contains(entry.name.as_str()));
     for member in kept.map(|entry| as_placed(entry)) {
-        taken.extend(
-            member
-                .addresses
-                .iter()
-                .map(|address| (address.clone(), member.name.clone())),
-        );
+        taken.extend(destinations(terms, &member).map(|there| (there, member.name.clone())));
         members.insert(member.name.clone(), member);
     }
     let is_listed = |stored: &StoredRealServer| {
@@ -135,9 +171,14 @@ pub(super) fn resolve(
         .sort_by_key(|stored| (!is_listed(stored), stored.meta.created, &stored.meta.key.name));
     for stored in chosen.readable {
         let name = stored.meta.key.name.clone();
-        match member(view, stored).and_then(|member| not_taken(&taken, member)) {
+        let way = terms.way(stored, listed.get(name.as_str()).copied());
+        let admitted = member(view, stored, way).and_then(|member| {
+            terms.admit(&member).map_err(MemberRefusal::Accepted)?;
+            not_taken(&taken, terms, member)
+        });
+        match admitted {
             Ok(member) => {
-                taken.extend(member.addresses.iter().map(|address| (address.clone(), name.clone())));
+                taken.extend(destinations(terms, &member).map(|there| (there, name.clone())));
                 members.insert(name, member);
             }
             Err(refusal) => {
@@ -148,12 +189,21 @@ pub(super) fn resolve(
     (members, refused)
 }
 
+fn destinations<'m>(terms: &Terms<'_>, member: &'m Member) -> impl Iterator<Item = (String, Option<i32>)> + use<'m> {
+    let port = destination_port(terms.services, &member.way, member.port);
+    member.addresses.iter().map(move |address| (address.clone(), port))
+}
+
 fn as_placed(entry: &PlacedRealServer) -> Member {
     Member {
         name: entry.name.clone(),
         node: entry.node_name.clone(),
         addresses: entry.addresses.clone(),
         weight: entry.weight,
+        port: entry.port,
+        way: last_accepted(entry),
+        upper_threshold: entry.upper_threshold,
+        lower_threshold: entry.lower_threshold,
     }
 }
 
@@ -161,31 +211,50 @@ fn overlap(some: &[String], others: &[String]) -> bool {
     some.iter().any(|address| others.contains(address))
 }
 
-fn member(view: &View<'_>, stored: &StoredRealServer) -> Result<Member, MemberRefusal> {
+fn member(view: &View<'_>, stored: &StoredRealServer, way: Forwarding) -> Result<Member, MemberRefusal> {
     let addresses = usable_addresses(view.snapshot, stored)?;
     let name = &stored.meta.key.name;
     for address in &addresses {
-        let served = |placement: &&&crate::snapshot::StoredPlacement| crate::view::in_director_spec(placement, address);
-        if let Some(placement) = view.carriers(address).iter().find(served) {
-            let message = format!(
-                "{address} is a VIP of VirtualService {}: give {name} the address of its own machine",
-                crate::view::subject_of(placement)
-            );
+        if let Some(whose) = served_as(view, address) {
+            let message = format!("{address} is {whose}: give {name} the address of its own machine");
             return Err(MemberRefusal::Accepted(Refusal::new(reason::INVALID, message)));
         }
     }
+    let spec = &stored.spec;
     Ok(Member {
         name: name.clone(),
-        node: stored.spec.node_name.clone(),
+        node: spec.node_name.clone(),
         addresses,
-        weight: stored.spec.weight,
+        weight: spec.weight,
+        port: spec.port,
+        way,
+        upper_threshold: spec.upper_threshold,
+        lower_threshold: spec.lower_threshold,
     })
 }
 
-/// The addresses that VIPs of this version can use: IPv4, one; from the spec, or else from its Node.
+/// What directors hold this address for.
+fn served_as(view: &View<'_>, address: &str) -> Option<String> {
+    let served = |placement: &&&crate::snapshot::StoredPlacement| in_director_spec(placement, address);
+    if let Some(placement) = view.carriers(address).iter().find(served) {
+        return Some(format!("a VIP of VirtualService {}", subject_of(placement)));
+    }
+    let speaks = |placement: &&crate::snapshot::StoredPlacement| {
+        let parts = placement.spec.director.iter();
+        let mut sources = parts.flat_map(|part| &part.full_nat_source_addresses);
+        sources.any(|source| source == address)
+    };
+    let placement = view.service_placements().find(speaks)?;
+    Some(format!(
+        "a fullNAT source address of director {}",
+        placement.spec.node_name
+    ))
+}
+
+/// Its addresses, the first of each family; from the spec, or else from its Node.
 ///
 /// # Errors
-/// The Node does not exist, or there is no such address.
+/// The Node does not exist, or there is no address.
 pub(crate) fn usable_addresses(snapshot: &Snapshot, stored: &StoredRealServer) -> Result<Vec<String>, MemberRefusal> {
     let spec = &stored.spec;
     let node = match &spec.node_name {
@@ -206,25 +275,23 @@ pub(crate) fn usable_addresses(snapshot: &Snapshot, stored: &StoredRealServer) -
         (None, Some(facts)) => (facts.internal_ips.clone(), "the InternalIPs of its node"),
         (None, None) => (Vec::new(), "its spec"),
     };
-    match given.iter().find(|address| address.is_ipv4()) {
-        Some(address) => Ok(vec![address.to_string()]),
-        None => {
-            let message =
-                format!("no IPv4 address in {whence}, and the VIPs of this version are IPv4: add one to addresses");
-            Err(MemberRefusal::Accepted(Refusal::new(reason::INVALID, message)))
-        }
+    let mut families = BTreeSet::new();
+    let first = given.iter().map(IpAddr::to_string);
+    let addresses: Vec<String> = first.filter(|address| families.insert(Family::of(address))).collect();
+    if addresses.is_empty() {
+        let message = format!("no address in {whence}: add one to addresses");
+        return Err(MemberRefusal::Accepted(Refusal::new(reason::INVALID, message)));
     }
+    Ok(addresses)
 }
 
-fn not_taken(taken: &BTreeMap<String, String>, member: Member) -> Result<Member, MemberRefusal> {
-    let found = member
-        .addresses
-        .iter()
-        .find_map(|address| Some((address, taken.get(address)?)));
-    let Some((address, other)) = found else {
+fn not_taken(taken: &Taken, terms: &Terms<'_>, member: Member) -> Result<Member, MemberRefusal> {
+    let found = destinations(terms, &member).find_map(|there| Some((there.clone(), taken.get(&there)?)));
+    let Some(((address, port), other)) = found else {
         return Ok(member);
     };
+    let port = port.map(|port| format!(", with port {port}")).unwrap_or_default();
     let message =
-        format!("{address} is already the address of RealServer {other} in this service: remove one of the two");
+        format!("{address} is already the address of RealServer {other} in this service{port}: remove one of the two");
     Err(MemberRefusal::Accepted(Refusal::new(reason::ADDRESS_CONFLICT, message)))
 }
