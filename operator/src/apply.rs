@@ -317,13 +317,27 @@ fn key_of(placement: &Placement) -> Key {
     )
 }
 
-/// The whole spec: lists are replaced by a merge patch, and a part that is absent is taken away by null.
+/// What a spec may lack, and where: a merge patch replaces lists and keeps whatever it does not name.
+const OPTIONAL: [(&str, &[&str]); 5] = [
+    ("", &["director", "realServer", "virtualRouter"]),
+    ("/director", &["fullNATSourceAddresses"]),
+    ("/realServer", &["directors"]),
+    ("/virtualRouter", &["masquerade", "timeouts", "withdraw"]),
+    (
+        "/virtualRouter/timeouts",
+        &["tcpSeconds", "tcpFinSeconds", "udpSeconds"],
+    ),
+];
+
+/// The whole spec: what is absent is taken away by null.
 fn merge_patch(placement: &Placement) -> Value {
     let mut spec = json!(placement.spec);
-    if let Some(spec) = spec.as_object_mut() {
-        spec.entry("director").or_insert(Value::Null);
-        spec.entry("realServer").or_insert(Value::Null);
-        spec.entry("virtualRouter").or_insert(Value::Null);
+    for (part, fields) in OPTIONAL {
+        if let Some(part) = spec.pointer_mut(part).and_then(Value::as_object_mut) {
+            for field in fields {
+                part.entry(*field).or_insert(Value::Null);
+            }
+        }
     }
     let meta = &placement.metadata;
     let mut metadata =

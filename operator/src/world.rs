@@ -14,6 +14,7 @@ use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, Time};
 use kube::ResourceExt;
 use serde::Deserialize;
+use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Everything there is.
@@ -25,9 +26,21 @@ pub(crate) struct World {
     pub(crate) boots: BTreeMap<String, String>,
     /// Nodes whose agent does nothing for now; their kernels stay as they are.
     pub(crate) silent: BTreeSet<String>,
-    /// What the directors' tables hold, by Placement: VIP and real server's address.
-    kernels: BTreeMap<String, BTreeSet<(String, String)>>,
+    /// What hosts cannot do: node, real server and method, with what their agents say.
+    pub(crate) unable: BTreeMap<(String, String, &'static str), String>,
+    /// What the directors' tables hold, by Placement.
+    kernels: BTreeMap<String, BTreeSet<Sent>>,
     version: u64,
+}
+
+/// One destination of a director's table.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Sent {
+    vip: String,
+    address: String,
+    node: Option<String>,
+    way: String,
+    needs_host: bool,
 }
 
 /// A write that the API refused.
@@ -42,6 +55,7 @@ impl World {
             now: "2026-11-22T12:00:00Z".parse().unwrap(),
             boots: BTreeMap::new(),
             silent: BTreeSet::new(),
+            unable: BTreeMap::new(),
             kernels: BTreeMap::new(),
             version: 100,
         };
@@ -300,15 +314,20 @@ impl World {
 
     pub(crate) fn agent(&mut self, node: &str) {
         self.renew(node);
-        let boot = self.boots[node].clone();
-        let now = self.now;
+        let machine = Machine {
+            node,
+            boot: &self.boots[node].clone(),
+            now: self.now,
+            addresses: self.internal_ips(node),
+            unable: &self.unable.clone(),
+        };
         for position in 0..self.objects.placements.len() {
             let version = self.next_version();
             let there = &mut self.objects.placements[position];
             if there.spec.node_name != node {
                 continue;
             }
-            let status = obeyed(there, &boot, now);
+            let status = machine.obeyed(there);
             self.kernels.insert(there.name_any(), table(there));
             if there.status.as_ref() != Some(&status) {
                 there.status = Some(status);
@@ -317,9 +336,16 @@ impl World {
         }
     }
 
+    fn internal_ips(&self, node: &str) -> Vec<String> {
+        let mut nodes = self.objects.nodes.iter();
+        let node = nodes.find(|there| there.name_any() == node);
+        let facts = node.map(crate::snapshot::NodeFacts::from).unwrap_or_default();
+        facts.internal_ips.iter().map(ToString::to_string).collect()
+    }
+
     /// A sign of life without a report.
     pub(crate) fn renew(&mut self, node: &str) {
-        let name = names::agent_lease(node);
+        let name = crds::names::agent_lease(node);
         self.objects.leases.retain(|lease| lease.name_any() != name);
         let mut lease = Lease::default();
         lease.metadata.name = Some(name);
@@ -379,36 +405,65 @@ impl World {
                     self.check_nobody_sends(placement, part, &vip.address);
                 }
             }
+            for part in placement.spec.real_server.iter() {
+                self.check_ways(placement, part);
+            }
         }
     }
 
     fn check_nobody_sends(&self, host: &Placement, part: &HostPart, vip: &str) {
-        let same_subject = |other: &&Placement| other.spec.subject == host.spec.subject;
-        for director in self.objects.placements.iter().filter(same_subject) {
-            let spec = director.spec.director.iter();
-            let told = spec.filter(|part| {
-                part.addresses
+        for director in self.directors_of(&host.spec.subject, &host.metadata) {
+            for sent in self
+                .told_and_sent(director)
+                .filter(|sent| sent.vip == vip && sent.needs_host)
+            {
+                let here = sent.node.as_ref().is_none_or(|node| *node == host.spec.node_name);
+                let is_guest = part
+                    .real_servers
                     .iter()
-                    .any(|entry| entry.address == vip && !entry.withdraw)
-            });
-            for entry in told.flat_map(|part| &part.real_servers) {
-                let here = entry.node_name.as_ref() == Some(&host.spec.node_name);
-                let is_told = here && entry.prepared.iter().any(|prepared| prepared == vip);
+                    .any(|guest| guest.addresses.contains(&sent.address));
                 assert!(
-                    !is_told,
-                    "{} is withdrawn while a director is told to send {vip} to it",
-                    entry.name
+                    !(here && is_guest),
+                    "{vip} is withdrawn from {} while a director sends there: {sent:?}",
+                    host.spec.node_name
                 );
             }
-            if !self.is_of_this_boot(director) || self.is_long_silent(&director.spec.node_name) {
-                continue;
-            }
-            let tables = self.kernels.get(&director.name_any()).into_iter().flatten();
-            for (_, address) in tables.filter(|(there, _)| there == vip) {
-                let sends = part.real_servers.iter().any(|guest| guest.addresses.contains(address));
-                assert!(!sends, "{address} is withdrawn while a director sends {vip} to it");
+        }
+    }
+
+    /// Whoever is sent to by a way that needs its host is listed there by this way.
+    fn check_ways(&self, host: &Placement, part: &HostPart) {
+        for director in self.directors_of(&host.spec.subject, &host.metadata) {
+            for sent in self.told_and_sent(director).filter(|sent| sent.needs_host) {
+                let accepted = part.addresses.iter().any(|there| there.address == sent.vip);
+                if sent.node.as_ref() != Some(&host.spec.node_name) || !accepted {
+                    continue;
+                }
+                let lists = |guest: &HostRealServer| {
+                    let is_way = way(guest.forwarding_method, guest.tunnel.as_ref()) == sent.way;
+                    is_way && guest.addresses.contains(&sent.address)
+                };
+                assert!(
+                    part.real_servers.iter().any(lists),
+                    "{} does not know the way of {sent:?}",
+                    host.spec.node_name
+                );
             }
         }
+    }
+
+    fn directors_of(&self, subject: &Subject, meta: &ObjectMeta) -> impl Iterator<Item = &Placement> {
+        let all = self.objects.placements.iter();
+        all.filter(move |other| other.spec.subject == *subject && other.metadata.namespace == meta.namespace)
+    }
+
+    /// What a director is told to send, and what its kernel sends.
+    fn told_and_sent(&self, director: &Placement) -> impl Iterator<Item = Sent> {
+        let knows = self.is_of_this_boot(director) && !self.is_long_silent(&director.spec.node_name);
+        let kernel = self.kernels.get(&director.name_any()).filter(|_| knows);
+        let mut all = table(director);
+        all.extend(kernel.into_iter().flatten().cloned());
+        all.into_iter()
     }
 
     fn is_long_silent(&self, node: &str) -> bool {
@@ -416,7 +471,7 @@ impl World {
             .objects
             .leases
             .iter()
-            .find(|lease| lease.name_any() == names::agent_lease(node));
+            .find(|lease| lease.name_any() == crds::names::agent_lease(node));
         let renewed = lease.and_then(|lease| lease.spec.as_ref()?.renew_time.as_ref());
         renewed.is_none_or(|renewed| self.now.duration_since(renewed.0) >= SignedDuration::from_secs(70))
     }
@@ -425,40 +480,48 @@ impl World {
     pub(crate) fn check_rest(&self) {
         let mut keys = BTreeSet::new();
         for placement in &self.objects.placements {
-            let subject = &placement.spec.subject.name;
-            assert!(
-                self.objects
-                    .virtual_services
-                    .iter()
-                    .any(|there| there.name_any() == *subject),
-                "{subject} is gone"
-            );
+            let subject = &placement.spec.subject;
+            let names: Vec<String> = match subject.kind {
+                SubjectKind::VirtualService => names(&self.objects.virtual_services),
+                SubjectKind::DirectorGroup => names(&self.objects.director_groups),
+            };
+            assert!(names.contains(&subject.name), "{subject:?} is gone");
             assert_eq!(placement.metadata.deletion_timestamp, None);
-            let entries = placement.spec.director.iter().flat_map(|part| &part.addresses);
-            assert!(
-                entries
-                    .clone()
-                    .all(|entry| entry.address_owner == AddressOwner::Node && !entry.withdraw)
-            );
-            let hosts = placement.spec.real_server.iter().flat_map(|part| &part.addresses);
-            assert!(hosts.into_iter().all(|entry| !entry.leaving && !entry.withdraw));
-            for part in placement.spec.director.iter() {
-                for (vip, service) in part
-                    .addresses
-                    .iter()
-                    .flat_map(|vip| part.services.iter().map(move |s| (vip, s)))
-                {
-                    assert!(
-                        keys.insert((vip.address.clone(), service.protocol, service.port)),
-                        "{subject} shares a claim"
-                    );
+            assert!(placement.spec.virtual_router.iter().all(|part| !part.withdraw));
+            for part in placement.spec.real_server.iter() {
+                assert!(part.addresses.iter().all(|entry| !entry.leaving && !entry.withdraw));
+                assert!(part.real_servers.iter().all(|guest| !guest.leaving));
+            }
+            let Some(part) = &placement.spec.director else {
+                continue;
+            };
+            for vip in &part.addresses {
+                assert!(vip.address_owner == AddressOwner::Node && !vip.withdraw, "{vip:?}");
+                for service in &part.services {
+                    let key = match service.takes() {
+                        Takes::Port { protocol, port } => format!("{} {protocol:?} {port}", vip.address),
+                        Takes::Mark(mark) => format!("{mark} {}", placement.spec.node_name),
+                    };
+                    let other = keys.insert((key, subject.clone()));
+                    let mine = matches!(service.takes(), Takes::Mark(_));
+                    assert!(other || mine, "{subject:?} has a claim twice");
                 }
-                assert!(
-                    part.real_servers
-                        .iter()
-                        .all(|entry| entry.prepared.len() == part.addresses.len())
+            }
+            for entry in &part.real_servers {
+                let way = crate::validate::forwarding(entry.forwarding_method, entry.tunnel.as_ref());
+                let served = part.addresses.iter();
+                let served = served.filter(|vip| crate::validate::serves(&entry.addresses, &way, &vip.address));
+                assert_eq!(
+                    (entry.prepared.len(), &entry.next),
+                    (served.count(), &None),
+                    "{entry:?}"
                 );
             }
+        }
+        let mut claimed: BTreeMap<&String, &Subject> = BTreeMap::new();
+        for (key, subject) in &keys {
+            let other = claimed.insert(key, subject).unwrap_or(subject);
+            assert_eq!(other, subject, "{key} is claimed twice");
         }
         for service in &self.objects.virtual_services {
             let accepted = self.said(&service.name_any(), "Accepted");
@@ -506,9 +569,46 @@ impl World {
 
     /// All Placements, a line each entry, in a form that tests can read.
     pub(crate) fn placements(&self) -> String {
-        let mut lines: Vec<String> = self.objects.placements.iter().flat_map(lines).collect();
+        let mut lines: Vec<String> = self.service_placements().into_iter().flat_map(lines).collect();
         lines.sort();
         lines.join("\n") + "\n"
+    }
+
+    /// The Placements of VirtualServices.
+    pub(crate) fn service_placements(&self) -> Vec<&Placement> {
+        let all = self.objects.placements.iter();
+        all.filter(|there| there.spec.subject.kind == SubjectKind::VirtualService)
+            .collect()
+    }
+
+    /// The Placements of DirectorGroups, a line each.
+    pub(crate) fn group_placements(&self) -> String {
+        let all = self.objects.placements.iter();
+        let of_groups = all.filter(|there| there.spec.subject.kind == SubjectKind::DirectorGroup);
+        let mut lines: Vec<String> = of_groups
+            .map(|there| {
+                let part = json!(there.spec.virtual_router);
+                let namespace = there.metadata.namespace.as_deref().unwrap_or_default();
+                format!(
+                    "{namespace}/{}@{} {part}\n",
+                    there.spec.subject.name, there.spec.node_name
+                )
+            })
+            .collect();
+        lines.sort();
+        lines.concat()
+    }
+
+    pub(crate) fn group_placement(&self, group: &str, node: &str) -> Option<&Placement> {
+        let name = view::group_placement_name("lvs-system", group, node);
+        self.objects.placements.iter().find(|there| there.name_any() == name)
+    }
+
+    /// `status reason: message` of a DirectorGroup's condition.
+    pub(crate) fn said_of_group(&self, name: &str, type_: &str) -> String {
+        let mut all = self.objects.director_groups.iter();
+        let group = all.find(|there| there.name_any() == name).unwrap();
+        said(&group.status.clone().unwrap_or_default().conditions, type_)
     }
 
     pub(crate) fn placement(&self, service: &str, node: &str) -> Option<&Placement> {
@@ -565,16 +665,74 @@ where
     }
 }
 
-/// What an agent reports that has done all it was told.
-fn obeyed(placement: &Placement, boot: &str, now: Timestamp) -> PlacementStatus {
-    let former = placement.status.clone().unwrap_or_default();
+fn names<K: ResourceExt>(objects: &[K]) -> Vec<String> {
+    objects.iter().map(ResourceExt::name_any).collect()
+}
+
+/// A node as its agent sees it.
+struct Machine<'a> {
+    node: &'a str,
+    boot: &'a str,
+    now: Timestamp,
+    addresses: Vec<String>,
+    unable: &'a BTreeMap<(String, String, &'static str), String>,
+}
+
+impl Machine<'_> {
+    /// What an agent reports that has done all it was told, and can do.
+    fn obeyed(&self, placement: &Placement) -> PlacementStatus {
+        let former = placement.status.clone().unwrap_or_default();
+        let verdict = Verdict::yes(reason::OK, "read back");
+        let router = placement.spec.virtual_router.iter().find(|part| !part.withdraw);
+        PlacementStatus {
+            observed_generation: placement.metadata.generation,
+            boot_id: Some(self.boot.to_owned()),
+            director: placement.spec.director.as_ref().map(|part| directed(placement, part)),
+            real_server: placement.spec.real_server.as_ref().map(|part| self.hosted(part)),
+            virtual_router: router.map(|_| RouterReport {
+                addresses: self.addresses.clone(),
+            }),
+            summary: None,
+            conditions: settle(
+                &former.conditions,
+                [(PROGRAMMED, verdict)],
+                placement.metadata.generation,
+                self.now,
+            ),
+        }
+    }
+
+    fn hosted(&self, part: &HostPart) -> HostReport {
+        let held = part.addresses.iter().filter(|entry| !entry.withdraw);
+        let held: Vec<String> = held.map(|entry| entry.address.clone()).collect();
+        let report = |guest: &HostRealServer| {
+            let method = method(guest.forwarding_method);
+            let message = self
+                .unable
+                .get(&(self.node.to_owned(), guest.name.clone(), method))
+                .cloned();
+            let way = crate::validate::forwarding(guest.forwarding_method, guest.tunnel.as_ref());
+            let serves = |vip: &&String| crate::validate::serves(&guest.addresses, &way, vip);
+            let is_able = guest.forwarding_method.is_host_prepared() && message.is_none();
+            HostRealServerReport {
+                name: guest.name.clone(),
+                prepared: held.iter().filter(|_| is_able).filter(serves).cloned().collect(),
+                message,
+            }
+        };
+        HostReport {
+            real_servers: part.real_servers.iter().map(report).collect(),
+            addresses: held,
+        }
+    }
+}
+
+fn directed(placement: &Placement, part: &DirectorPart) -> DirectorReport {
     let table = table(placement);
-    let serves = |entry: &PlacedRealServer| table.iter().any(|(_, there)| entry.addresses.contains(there));
-    let director = placement.spec.director.as_ref().map(|part| DirectorReport {
-        addresses: part
-            .addresses
-            .iter()
-            .filter(|entry| !entry.withdraw)
+    let serves = |entry: &PlacedRealServer| table.iter().any(|sent| entry.addresses.contains(&sent.address));
+    let held = part.addresses.iter().filter(|entry| !entry.withdraw);
+    DirectorReport {
+        addresses: held
             .map(|entry| DirectorAddressReport {
                 address: entry.address.clone(),
                 role: match entry.address_owner {
@@ -596,45 +754,52 @@ fn obeyed(placement: &Placement, boot: &str, now: Timestamp) -> PlacementStatus 
                 },
             })
             .collect(),
-    });
-    let real_server = placement.spec.real_server.as_ref().map(|part| HostReport {
-        addresses: part
-            .addresses
-            .iter()
-            .filter(|entry| !entry.withdraw)
-            .map(|entry| HostAddressReport {
-                address: entry.address.clone(),
-                state: HostState::Prepared,
-            })
-            .collect(),
-    });
-    let verdict = Verdict::yes(reason::OK, "read back");
-    PlacementStatus {
-        observed_generation: placement.metadata.generation,
-        boot_id: Some(boot.to_owned()),
-        director,
-        real_server,
-        summary: None,
-        conditions: settle(
-            &former.conditions,
-            [(PROGRAMMED, verdict)],
-            placement.metadata.generation,
-            now,
-        ),
+    }
+}
+
+fn method(method: ForwardingMethod) -> &'static str {
+    match method {
+        ForwardingMethod::DR => "DR",
+        ForwardingMethod::NAT => "NAT",
+        ForwardingMethod::TUN => "TUN",
+        ForwardingMethod::FullNAT => "FullNAT",
+    }
+}
+
+/// "DR", "TUN Gue".
+fn way(method: ForwardingMethod, tunnel: Option<&Tunnel>) -> String {
+    let name = self::method(method);
+    match tunnel {
+        Some(tunnel) => {
+            let checksum = tunnel
+                .checksum
+                .map(|checksum| format!(" {checksum:?}"))
+                .unwrap_or_default();
+            format!("{name} {:?}{checksum}", tunnel.type_)
+        }
+        None => name.to_owned(),
     }
 }
 
 /// The destinations that the spec asks for.
-fn table(placement: &Placement) -> BTreeSet<(String, String)> {
+fn table(placement: &Placement) -> BTreeSet<Sent> {
     let mut table = BTreeSet::new();
     for part in placement.spec.director.iter() {
         for entry in &part.real_servers {
-            let living = part
-                .addresses
-                .iter()
-                .filter(|vip| !vip.withdraw && entry.prepared.contains(&vip.address));
-            let pairs = living.flat_map(|vip| entry.addresses.iter().map(|there| (vip.address.clone(), there.clone())));
-            table.extend(pairs);
+            let forwarding = crate::validate::forwarding(entry.forwarding_method, entry.tunnel.as_ref());
+            let living = part.addresses.iter().filter(|vip| {
+                let serves = crate::validate::serves(&entry.addresses, &forwarding, &vip.address);
+                !vip.withdraw && serves && entry.prepared.contains(&vip.address)
+            });
+            for vip in living {
+                table.extend(entry.addresses.iter().map(|address| Sent {
+                    vip: vip.address.clone(),
+                    address: address.clone(),
+                    node: entry.node_name.clone(),
+                    way: way(entry.forwarding_method, entry.tunnel.as_ref()),
+                    needs_host: entry.forwarding_method.is_host_prepared(),
+                }));
+            }
         }
     }
     table
@@ -647,38 +812,84 @@ fn lines(placement: &Placement) -> Vec<String> {
         lines.push(format!("{of} is being deleted"));
     }
     if let Some(part) = &placement.spec.director {
-        for vip in &part.addresses {
-            let withdraw = if vip.withdraw { " withdraw" } else { "" };
-            lines.push(format!(
-                "{of} director {} {:?}{withdraw}",
-                vip.address, vip.address_owner
-            ));
-        }
-        let ports = part
-            .services
-            .iter()
-            .map(|s| format!("{:?}/{}/{}", s.protocol, s.port, s.scheduler.as_str()));
-        lines.push(format!("{of} director serves {}", ports.collect::<Vec<_>>().join(" ")));
-        for entry in &part.real_servers {
-            let (name, addresses, weight) = (&entry.name, entry.addresses.join(","), entry.weight);
-            lines.push(format!(
-                "{of} director to {name} {addresses} weight {weight} for [{}]",
-                entry.prepared.join(" ")
-            ));
-        }
+        lines.extend(director_lines(&of, part));
     }
     if let Some(part) = &placement.spec.real_server {
-        let guests = part
-            .real_servers
+        lines.extend(host_lines(&of, part));
+    }
+    lines
+}
+
+fn director_lines(of: &str, part: &DirectorPart) -> Vec<String> {
+    let mut lines = Vec::new();
+    for vip in &part.addresses {
+        let withdraw = if vip.withdraw { " withdraw" } else { "" };
+        lines.push(format!(
+            "{of} director {} {:?}{withdraw}",
+            vip.address, vip.address_owner
+        ));
+    }
+    let services = part.services.iter().map(|service| {
+        let target = service
+            .target_port
+            .map(|target| format!("->{target}"))
+            .unwrap_or_default();
+        let taken = match service.takes() {
+            Takes::Port { protocol, port } => format!("{protocol:?}/{port}{target}"),
+            Takes::Mark(mark) => format!("mark {mark}"),
+        };
+        let marked = service
+            .marked_ports
             .iter()
-            .map(|guest| guest.name.clone())
-            .collect::<Vec<_>>()
-            .join(",");
-        for vip in &part.addresses {
-            let leaving = if vip.leaving { " leaving" } else { "" };
-            let withdraw = if vip.withdraw { " withdraw" } else { "" };
-            lines.push(format!("{of} host of {guests} {}{leaving}{withdraw}", vip.address));
-        }
+            .map(|there| format!(" on {:?}/{}", there.protocol, there.port));
+        format!("{taken}/{}{}", service.scheduler.as_str(), marked.collect::<String>())
+    });
+    lines.push(format!(
+        "{of} director serves {}",
+        services.collect::<Vec<_>>().join(" ")
+    ));
+    for entry in &part.real_servers {
+        let (name, addresses, weight) = (&entry.name, entry.addresses.join(","), entry.weight);
+        let port = entry.port.map(|port| format!(" port {port}")).unwrap_or_default();
+        let way = match way(entry.forwarding_method, entry.tunnel.as_ref()).as_str() {
+            "DR" => String::new(),
+            other => format!(" by {other}"),
+        };
+        let next = entry.next.as_ref().map(|next| {
+            let next = self::way(next.forwarding_method, next.tunnel.as_ref());
+            format!(" then {next}")
+        });
+        lines.push(format!(
+            "{of} director to {name} {addresses}{port}{way} weight {weight} for [{}]{}",
+            entry.prepared.join(" "),
+            next.unwrap_or_default()
+        ));
+    }
+    lines
+}
+
+fn host_lines(of: &str, part: &HostPart) -> Vec<String> {
+    let is_going = part.addresses.iter().all(|vip| vip.leaving);
+    let guest = |guest: &HostRealServer| match way(guest.forwarding_method, guest.tunnel.as_ref()).as_str() {
+        "DR" => guest.name.clone(),
+        other => format!("{} by {other}", guest.name),
+    };
+    let named = part.real_servers.iter().filter(|guest| !guest.leaving || is_going);
+    let guests = named.map(guest).collect::<Vec<_>>().join(",");
+    let left = part.real_servers.iter().filter(|guest| guest.leaving && !is_going);
+    let mut lines: Vec<String> = left
+        .map(|left| format!("{of} host lets go of {}", guest(left)))
+        .collect();
+    for vip in &part.addresses {
+        let leaving = if vip.leaving { " leaving" } else { "" };
+        let withdraw = if vip.withdraw { " withdraw" } else { "" };
+        lines.push(format!("{of} host of {guests} {}{leaving}{withdraw}", vip.address));
+    }
+    if part.addresses.is_empty() {
+        lines.push(format!("{of} host of {guests} without VIP"));
+    }
+    if !part.directors.is_empty() {
+        lines.push(format!("{of} host knows {}", part.directors.join(" ")));
     }
     lines
 }

@@ -44,9 +44,52 @@ fn a_patch_takes_away_the_part_that_is_absent() {
     .unwrap();
     let expected = json!({
         "metadata": {"resourceVersion": "7", "labels": {"x": "y"}, "finalizers": ["f"]},
-        "spec": {"nodeName": "n", "subject": {"kind": "VirtualService", "name": "web"}, "director": null, "realServer": null},
+        "spec": {"nodeName": "n", "subject": {"kind": "VirtualService", "name": "web"}, "director": null, "realServer": null, "virtualRouter": null},
     });
     assert_eq!(merge_patch(&placement), expected);
+}
+
+/// RFC 7386, as the API server does it.
+fn merge(target: &mut Value, patch: &Value) {
+    let Some(patch) = patch.as_object() else {
+        *target = patch.clone();
+        return;
+    };
+    if !target.is_object() {
+        *target = json!({});
+    }
+    let target = target.as_object_mut().unwrap();
+    for (field, value) in patch {
+        if value.is_null() {
+            target.remove(field);
+        } else {
+            merge(target.entry(field).or_insert(Value::Null), value);
+        }
+    }
+}
+
+#[test]
+fn a_patch_leaves_nothing_of_what_was_there() {
+    let placement = |spec: &str| -> Placement {
+        let text = format!(
+            "metadata: {{name: a, namespace: shop}}\nspec: {{nodeName: n, subject: {{kind: VirtualService, name: web}}, {spec}}}"
+        );
+        serde_yaml::from_str(&text).unwrap()
+    };
+    let full = placement(
+        "director: {addresses: [], services: [], realServers: [], undeclaredPorts: Accept, fullNATSourceAddresses: [10.0.0.5]}, \
+         realServer: {addresses: [], realServers: [], directors: [10.0.0.1]}, \
+         virtualRouter: {masquerade: [{sourceCIDR: 10.0.0.0/24}], timeouts: {tcpSeconds: 1, tcpFinSeconds: 2, udpSeconds: 3}, withdraw: true}",
+    );
+    for sparse in [
+        placement("director: {addresses: [], services: [], realServers: []}"),
+        placement("realServer: {addresses: [], realServers: []}, virtualRouter: {}"),
+        placement("virtualRouter: {timeouts: {udpSeconds: 3}}"),
+    ] {
+        let mut patched = json!(full.spec);
+        merge(&mut patched, &merge_patch(&sparse)["spec"]);
+        assert_eq!(patched, json!(sparse.spec));
+    }
 }
 
 #[test]

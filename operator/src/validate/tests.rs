@@ -294,7 +294,7 @@ fn a_permission_that_is_withdrawn_withdraws() {
         world.apply(&group);
         world.settle();
         assert!(world.said("web", "Accepted").starts_with("False NotAllowed"));
-        assert_eq!(world.objects.placements, []);
+        assert!(world.service_placements().is_empty());
     }
 }
 
