@@ -604,6 +604,12 @@ impl World {
         self.objects.placements.iter().find(|there| there.name_any() == name)
     }
 
+    pub(crate) fn group_placement_mut(&mut self, group: &str, node: &str) -> &mut Placement {
+        let name = view::group_placement_name("lvs-system", group, node);
+        let mut all = self.objects.placements.iter_mut();
+        all.find(|there| there.name_any() == name).unwrap()
+    }
+
     /// `status reason: message` of a DirectorGroup's condition.
     pub(crate) fn said_of_group(&self, name: &str, type_: &str) -> String {
         let mut all = self.objects.director_groups.iter();

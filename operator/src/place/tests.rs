@@ -5,6 +5,9 @@ use crate::write::Write;
 use expect_test::{Expect, expect};
 use jiff::SignedDuration;
 
+mod groups;
+mod ways;
+
 fn check(world: &World, expected: Expect) {
     expected.assert_eq(&world.placements());
 }

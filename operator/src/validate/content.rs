@@ -88,7 +88,7 @@ fn services(
     Ok(services.collect())
 }
 
-/// Without fallback, a real server that is full, quiesced or leaving refuses its share of the clients (F8).
+/// Without fallback, a real server that is full, quiesced or leaving refuses its share of the clients.
 fn flags(spec: &VirtualServiceSpec) -> Vec<SchedulerFlag> {
     match (&spec.scheduler_flags, spec.scheduler) {
         (Some(flags), _) => BTreeSet::from_iter(flags.iter().copied()).into_iter().collect(),

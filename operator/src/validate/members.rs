@@ -287,10 +287,13 @@ pub(crate) fn usable_addresses(snapshot: &Snapshot, stored: &StoredRealServer) -
 
 fn not_taken(taken: &Taken, terms: &Terms<'_>, member: Member) -> Result<Member, MemberRefusal> {
     let found = destinations(terms, &member).find_map(|there| Some((there.clone(), taken.get(&there)?)));
-    let Some(((address, port), other)) = found else {
+    let Some(((address, _), other)) = found else {
         return Ok(member);
     };
-    let port = port.map(|port| format!(", with port {port}")).unwrap_or_default();
+    let port = member
+        .port
+        .map(|port| format!(", with port {port}"))
+        .unwrap_or_default();
     let message =
         format!("{address} is already the address of RealServer {other} in this service{port}: remove one of the two");
     Err(MemberRefusal::Accepted(Refusal::new(reason::ADDRESS_CONFLICT, message)))

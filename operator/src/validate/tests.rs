@@ -2,6 +2,10 @@ use crate::snapshot::{Key, Undecoded};
 use crate::world::{GROUP, RS1, RS2, WEB, World};
 use expect_test::{Expect, expect};
 
+mod groups;
+mod marks;
+mod members;
+
 /// What is said of VirtualService `web` about `condition` after these documents.
 fn check(documents: &[&str], condition: &str, expected: Expect) {
     let mut world = World::new();
@@ -82,19 +86,6 @@ fn a_namespace_that_the_group_does_not_allow_is_refused() {
         expect![
             "False NotAllowed: DirectorGroup default does not allow namespace shop: use another group, or ask its administrator to allow it in allowedNamespaces"
         ],
-    );
-}
-
-#[test]
-fn ipv6_vips_are_refused_in_this_version() {
-    let both = WEB.replace(
-        "[{address: 192.168.56.100}]",
-        "[{address: 192.168.56.100}, {address: 2001:db8::1}]",
-    );
-    check(
-        &[&both],
-        "Accepted",
-        expect!["False Invalid: IPv6 VIPs are not placed by this version: remove 2001:db8::1"],
     );
 }
 
@@ -246,7 +237,7 @@ fn a_real_server_without_an_address_of_the_family_is_left_out_and_said() {
     let mut world = World::serving();
     world.apply("kind: RealServer\nmetadata: {name: six, labels: {app: web}}\nspec: {addresses: ['2001:db8::30']}");
     world.settle();
-    expect!["False Invalid: no IPv4 address in addresses, and the VIPs of this version are IPv4: add one to addresses"]
+    expect!["False Invalid: VirtualService web: no IPv4 address, and DR needs one for the VIPs of this service (192.168.56.100): add one to addresses"]
         .assert_eq(&world.said_of_real_server("six", "Accepted"));
     expect!["True Ok: 2 real servers serve; left out: six (see the RealServers)"]
         .assert_eq(&world.said("web", "Ready"));
