@@ -2,7 +2,7 @@
 //! the rules hold at every step, and when it ends the world comes to rest at a fixpoint.
 
 use crate::snapshot::Objects;
-use crate::world::{RS1, RS2, WEB, World};
+use crate::world::{GROUP, RS1, RS2, WEB, World};
 use crate::{Snapshot, reconcile};
 use jiff::SignedDuration;
 use kube::ResourceExt;
@@ -37,7 +37,10 @@ impl Operator {
         match dice.roll(8) {
             0 => self.seen.virtual_services.clone_from(&world.objects.virtual_services),
             1 => self.seen.real_servers.clone_from(&world.objects.real_servers),
-            2 => self.seen.nodes.clone_from(&world.objects.nodes),
+            2 => {
+                self.seen.nodes.clone_from(&world.objects.nodes);
+                self.seen.director_groups.clone_from(&world.objects.director_groups);
+            }
             3 | 4 => self.seen.placements.clone_from(&world.objects.placements),
             5 => self.seen = world.objects.clone(),
             _ => {}
@@ -61,14 +64,51 @@ impl Operator {
 
 const NODES: [&str; 4] = ["dir1", "dir2", "rs1", "rs2"];
 
+const GUE: &str = "forwardingMethod: TUN, tunnel: {type: GUE, port: 6080}, ";
+
+/// The group of both families.
+fn group() -> String {
+    GROUP.replace("[192.168.56.0/24]", "[192.168.56.0/24, 'fd56::/64']")
+}
+
+/// A service of any kind.
+fn a_service(name: &str, dice: &mut Dice) -> String {
+    let vip = dice.pick(&[
+        "192.168.56.100",
+        "192.168.56.100",
+        "192.168.56.101",
+        "'fd56::100'",
+        "192.168.56.100}, {address: 'fd56::100'",
+    ]);
+    let takes = dice.pick(&[
+        "ports: [{port: 80}]",
+        "ports: [{port: 80}]",
+        "ports: [{port: 443}]",
+        "firewallMark: 10",
+        "ports: [{port: 80}, {port: 443}]\n  persistence: {acrossPorts: true}",
+        "ports: [{port: 0}]\n  persistence: {}",
+    ]);
+    let ways = [
+        "DR",
+        "DR",
+        "NAT",
+        "FullNAT",
+        "TUN",
+        "TUN\n  tunnel: {type: GRE}",
+        "TUN\n  tunnel: {type: GRE, checksum: Checksum}",
+    ];
+    let service = WEB
+        .replace("name: web", &format!("name: {name}"))
+        .replace("192.168.56.100", vip)
+        .replace("ports: [{port: 80}]", takes);
+    format!("{service}  forwardingMethod: {}\n", dice.pick(&ways))
+}
+
 fn something_happens(world: &mut World, dice: &mut Dice) {
-    match dice.roll(14) {
+    match dice.roll(16) {
         0 | 1 => {
-            let service = WEB
-                .replace("name: web", &format!("name: {}", dice.pick(&["web", "api", "old"])))
-                .replace("192.168.56.100", dice.pick(&["192.168.56.100", "192.168.56.101"]))
-                .replace("port: 80", dice.pick(&["port: 80", "port: 443"]));
-            world.apply(&service);
+            let name = dice.pick(&["web", "api", "old"]);
+            world.apply(&a_service(name, dice));
         }
         2 => world.delete_service(dice.pick(&["web", "api", "old"])),
         3 | 4 => {
@@ -77,8 +117,17 @@ fn something_happens(world: &mut World, dice: &mut Dice) {
                 "nodeName: rs2, addresses: [192.168.56.40]",
                 "nodeName: dir1, addresses: [192.168.56.15]",
             );
-            let real_server = dice.pick(&[RS1, RS2, RS2, &beside]).to_owned();
-            world.apply(&real_server.replace("addresses:", &format!("weight: {}, addresses:", dice.roll(3))));
+            let both = RS1.replace("[192.168.56.30]", "[192.168.56.30, 'fd56::30']");
+            let real_server = dice.pick(&[RS1, RS2, RS2, &beside, &both]).to_owned();
+            let way = dice.pick(&[
+                "",
+                "",
+                "",
+                "forwardingMethod: NAT, port: 8080, ",
+                "forwardingMethod: TUN, ",
+                GUE,
+            ]);
+            world.apply(&real_server.replace("addresses:", &format!("{way}weight: {}, addresses:", dice.roll(3))));
         }
         5 => world.delete_real_server(dice.pick(&["rs1", "rs2"])),
         6 => {
@@ -104,6 +153,15 @@ fn something_happens(world: &mut World, dice: &mut Dice) {
                 world.delete_placement(&names[dice.roll(names.len())]);
             }
         }
+        11 => {
+            let more = dice.pick(&[
+                "",
+                "",
+                "  fullNAT: {sourceAddresses: [192.168.56.77]}\n",
+                "  timeouts: {udpSeconds: 9}\n",
+            ]);
+            world.apply(&format!("{}{more}", group()));
+        }
         _ => {
             let node = dice.pick(&NODES);
             if !world.silent.contains(node) {
@@ -116,6 +174,7 @@ fn something_happens(world: &mut World, dice: &mut Dice) {
 fn play(seed: u64) {
     let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     let mut world = World::serving();
+    world.apply(&group());
     let mut operators = [Operator::default(), Operator::default()];
     for operator in &mut operators {
         operator.seen = world.objects.clone();

@@ -204,6 +204,23 @@ impl<'a> View<'a> {
         !self.carriers(address).iter().any(elsewhere) && !unreadable()
     }
 
+    /// Whether no other node's Placement names one of these as an address that FullNAT speaks from: they are held with VIPs,
+    /// and move when all of these have.
+    pub fn are_sources_alone(&self, sources: &[String], node: &str) -> bool {
+        let names = |placement: &StoredPlacement| {
+            let part = placement.spec.director.as_ref();
+            part.is_some_and(|part| {
+                part.full_nat_source_addresses
+                    .iter()
+                    .any(|there| sources.contains(there))
+            })
+        };
+        let mut elsewhere = self
+            .service_placements()
+            .filter(|placement| placement.spec.node_name != node);
+        sources.is_empty() || !elsewhere.any(names)
+    }
+
     /// The Node object is gone: nobody there can confirm anything.
     pub fn is_gone(&self, node: &str) -> bool {
         !self.snapshot.nodes.contains_key(node)

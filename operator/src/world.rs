@@ -500,7 +500,10 @@ impl World {
                 for service in &part.services {
                     let key = match service.takes() {
                         Takes::Port { protocol, port } => format!("{} {protocol:?} {port}", vip.address),
-                        Takes::Mark(mark) => format!("{mark} {}", placement.spec.node_name),
+                        Takes::Mark(mark) => {
+                            let family = crate::validate::Family::of(&vip.address);
+                            format!("{family} {mark} {}", placement.spec.node_name)
+                        }
                     };
                     let other = keys.insert((key, subject.clone()));
                     let mine = matches!(service.takes(), Takes::Mark(_));

@@ -16,8 +16,10 @@ pub(super) fn next(
 ) -> Option<DirectorPart> {
     let old = placement.and_then(|placement| placement.spec.director.as_ref());
     let wanted = want.into_iter().flat_map(|want| &want.addresses);
+    let sources = want.map_or(&[][..], |want| &want.full_nat_source_addresses);
+    let is_alone = |address: &str| view.is_alone(address, node) && view.are_sources_alone(sources, node);
     let mut addresses: Vec<DirectorAddress> = wanted
-        .map(|(address, interface)| coming(view, placement, node, address, interface.clone()))
+        .map(|(address, interface)| coming(view, placement, address, interface.clone(), is_alone))
         .collect();
     for entry in old.into_iter().flat_map(|part| &part.addresses) {
         let is_wanted = addresses.iter().any(|wanted| wanted.address == entry.address);
@@ -81,9 +83,9 @@ fn services(old: Option<&DirectorPart>, want: &DirectorWant, real_servers: &[Pla
 fn coming(
     view: &View<'_>,
     placement: Option<&StoredPlacement>,
-    node: &str,
     address: &str,
     interface: Option<String>,
+    is_alone: impl Fn(&str) -> bool,
 ) -> DirectorAddress {
     let old = entry(
         placement.and_then(|placement| placement.spec.director.as_ref()),
@@ -106,7 +108,7 @@ fn coming(
         Some(entry) if entry.withdraw => entry.clone(),
         Some(entry) => match entry.address_owner {
             AddressOwner::Node => owned,
-            AddressOwner::Reserved if view.is_alone(address, node) => owned,
+            AddressOwner::Reserved if is_alone(address) => owned,
             AddressOwner::Reserved => reserved,
         },
     }

@@ -152,9 +152,9 @@ fn way(guest: &HostRealServer) -> Forwarding {
 /// Which directors' entries hold a host in its place.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum By {
-    /// Those by the guest's own way.
+    /// Those of this very real server, by this way.
     This,
-    /// Those by any way that needs the host.
+    /// Those of its addresses, by any way that needs the host.
     AnyHost,
 }
 
@@ -228,14 +228,19 @@ impl Sender<'_> {
     fn is_used_by(self, entry: &PlacedRealServer, vip: &str) -> bool {
         let now = forwarding(entry.forwarding_method, entry.tunnel.as_ref());
         let mut ways = std::iter::once(&now).chain(&entry.next);
+        let Self { node: _, guest, by } = self;
+        let is_meant = match by {
+            By::This => entry.name == guest.name && entry.addresses == guest.addresses,
+            By::AnyHost => meets(&entry.addresses, &guest.addresses),
+        };
         let concerns = |way: &Forwarding| {
             serves(&entry.addresses, way, vip)
-                && match self.by {
-                    By::This => *way == self::way(self.guest),
+                && match by {
+                    By::This => *way == self::way(guest),
                     By::AnyHost => way.forwarding_method.is_host_prepared(),
                 }
         };
-        !self.is_elsewhere(entry) && meets(&entry.addresses, &self.guest.addresses) && ways.any(concerns)
+        is_meant && !self.is_elsewhere(entry) && ways.any(concerns)
     }
 }
 

@@ -411,3 +411,133 @@ fn a_spec_that_an_agent_does_not_know_is_said_although_it_never_settles() {
     let words = "False UnknownField: dir1: unknown field spec.director.novel";
     assert_eq!(world.said("web", "Programmed"), words);
 }
+
+fn reported<'w>(world: &'w mut World, type_: &str, status: &str, message: &str) -> &'w mut Condition {
+    let report = world.placement_mut("web", "dir1").status.get_or_insert_default();
+    let conditions = &mut report.conditions;
+    conditions.retain(|there| there.type_ != type_);
+    conditions.push(Condition {
+        type_: type_.to_owned(),
+        status: status.to_owned(),
+        reason: "ForeignChain".to_owned(),
+        message: message.to_owned(),
+        observed_generation: None,
+        last_transition_time: k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(
+            "2026-11-22T12:00:00Z".parse().unwrap(),
+        ),
+    });
+    conditions.last_mut().unwrap()
+}
+
+#[test]
+fn a_foreign_firewall_in_the_way_is_said_with_the_director() {
+    let mut world = World::serving();
+    let said = |world: &World| {
+        world.service("web").status.clone().unwrap().directors[0]
+            .conditions
+            .clone()
+    };
+    reported(
+        &mut world,
+        "BlockedByFirewall",
+        "True",
+        "table inet firewalld, chain filter_INPUT: policy drop",
+    );
+    world.pass();
+    assert_eq!(said(&world).len(), 1);
+    assert_eq!(
+        said(&world)[0].message,
+        "table inet firewalld, chain filter_INPUT: policy drop"
+    );
+    let mut silent = world.clone();
+    reported(&mut world, "BlockedByFirewall", "False", "");
+    world.pass();
+    assert_eq!(said(&world), []);
+    silent.now += SignedDuration::from_secs(41);
+    silent.pass();
+    assert_eq!(said(&silent), [], "nobody knows any more");
+}
+
+#[test]
+fn full_nat_hides_the_clients_and_says_so() {
+    let mut world = World::serving();
+    assert_eq!(world.said("web", "ClientAddressHidden"), "not said");
+    world.apply(&RS1.replace("addresses:", "forwardingMethod: FullNAT, addresses:"));
+    world.settle();
+    expect!["True FullNAT: FullNAT: rs1 see the director's address and not the client's, and connections through it end at a failover"].assert_eq(&world.said("web", "ClientAddressHidden"));
+    assert!(world.said("web", "Ready").starts_with("True"));
+    expect!["True NotRequired: FullNAT needs nothing of the host"]
+        .assert_eq(&world.said_of_real_server("rs1", "Prepared"));
+    world.apply(RS1);
+    world.settle();
+    assert_eq!(world.said("web", "ClientAddressHidden"), "not said");
+}
+
+#[test]
+fn a_nat_real_server_without_a_way_back_says_so() {
+    let mut world = World::new();
+    world.apply(&format!("{WEB}  forwardingMethod: NAT\n"));
+    world.apply(RS1);
+    let key = ("rs1".to_owned(), "rs1".to_owned(), "NAT");
+    let words = "the default route leads to 192.168.56.1, and to no director (192.168.56.10)";
+    world.unable.insert(key.clone(), words.to_owned());
+    world.settle();
+    expect!["False NoReturnRoute: VirtualService web: rs1: the default route leads to 192.168.56.1, and to no director (192.168.56.10)"].assert_eq(&world.said_of_real_server("rs1", "Prepared"));
+    assert!(
+        world
+            .said_of_real_server("rs1", "Ready")
+            .starts_with("False NoReturnRoute")
+    );
+    assert!(
+        world.placements().contains("by NAT weight 1 for [192.168.56.100]"),
+        "it is said, and not taken out"
+    );
+    world.unable.clear();
+    world.settle();
+    expect!["True NotRequired: NAT needs a route back through the director only"]
+        .assert_eq(&world.said_of_real_server("rs1", "Prepared"));
+}
+
+#[test]
+fn an_unprepared_host_is_quoted() {
+    let mut world = World::serving();
+    let key = ("rs1".to_owned(), "rs1".to_owned(), "DR");
+    world.unable.insert(
+        key,
+        "net.ipv4.conf.eth0.arp_ignore is 0 and cannot be written".to_owned(),
+    );
+    world.settle();
+    expect!["False Unprepared: VirtualService web: rs1: net.ipv4.conf.eth0.arp_ignore is 0 and cannot be written"]
+        .assert_eq(&world.said_of_real_server("rs1", "Prepared"));
+    assert!(world.placements().contains("to rs1 192.168.56.30 weight 1 for []"));
+}
+
+#[test]
+fn what_a_group_could_not_have_is_named() {
+    let mut world = World::new();
+    world.pass();
+    expect!["False Pending: dir1 has not reported on its latest Placement yet"].assert_eq(
+        &world.said_of_group("default", "Ready").replace(
+            "is being told what the group's services share",
+            "has not reported on its latest Placement yet",
+        ),
+    );
+    world.settle();
+    assert!(world.said_of_group("default", "Ready").starts_with("True"));
+    let report = world
+        .group_placement_mut("default", "dir1")
+        .status
+        .get_or_insert_default();
+    let programmed = report
+        .conditions
+        .iter_mut()
+        .find(|there| there.type_ == "Programmed")
+        .unwrap();
+    programmed.status = "False".to_owned();
+    programmed.reason = "ModuleMissing".to_owned();
+    programmed.message = "nf_tables is not loaded: modprobe nf_tables".to_owned();
+    world.pass();
+    expect!["False ModuleMissing: dir1: nf_tables is not loaded: modprobe nf_tables"]
+        .assert_eq(&world.said_of_group("default", "Ready"));
+    assert!(world.said_of_group("default", "Accepted").starts_with("True"));
+}

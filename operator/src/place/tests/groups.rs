@@ -1,7 +1,7 @@
 //! The Placements of DirectorGroups.
 
 use super::move_director;
-use crate::world::{GROUP, WEB, World};
+use crate::world::{GROUP, RS1, WEB, World};
 use expect_test::expect;
 use jiff::SignedDuration;
 
@@ -55,8 +55,9 @@ fn what_a_group_does_stays_while_its_services_are_there() {
     "#]]
     .assert_eq(&world.group_placements());
     world.agents();
-    world.pass();
-    world.pass();
+    for _ in 0..3 {
+        world.pass();
+    }
     assert!(world.group_placements().contains(
         r#"default@dir1 {"masquerade":[{"sourceCIDR":"10.0.0.0/24"}],"timeouts":{"udpSeconds":60},"withdraw":true}"#
     ));
@@ -155,4 +156,33 @@ fn a_group_that_cannot_be_read_keeps_its_placements() {
         world.carry_out(&write).unwrap();
     }
     assert_eq!((world.placements(), world.group_placements()), before);
+}
+
+#[test]
+fn f17_a_full_nat_source_address_moves_when_every_service_that_holds_it_is_gone() {
+    let mut world = World::new();
+    world.apply(&format!("{GROUP}  fullNAT: {{sourceAddresses: [192.168.56.77]}}\n"));
+    world.apply(&format!("{WEB}  forwardingMethod: FullNAT\n"));
+    world.apply(&WEB.replace("name: web", "name: two").replace("56.100", "56.101"));
+    world.apply(RS1);
+    world.settle();
+    move_director(&mut world);
+    world.pass();
+    // One service is gone from dir1, whose agent has not come to the other.
+    let two = world.placement("two", "dir1").unwrap().clone();
+    world.agent("dir1");
+    world.placement_mut("two", "dir1").status = two.status;
+    for _ in 0..4 {
+        world.pass();
+        world.agent("dir2");
+    }
+    assert!(world.placement("web", "dir1").is_none());
+    assert!(
+        world
+            .placements()
+            .contains("web@dir2 director 192.168.56.100 Reserved\n")
+    );
+    world.settle();
+    assert!(world.placements().contains("web@dir2 director 192.168.56.100 Node\n"));
+    world.check_rest();
 }
