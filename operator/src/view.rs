@@ -4,9 +4,13 @@
 //! that is shown, and changes nothing in the data plane. Only an ended boot, a Node that is gone, or an administrator's
 //! word (the out-of-service taint) say something about an agent that is silent.
 
+mod report;
+
+pub use report::{HostFact, host_reports, is_same_guest};
+
 use crate::snapshot::{Key, LeaseFacts, Snapshot, StoredPlacement};
 use crds::names::{LEASE_RENEW_SECONDS, LEASE_SECONDS, SILENT_DIRECTOR_SECONDS};
-use crds::{HostRealServer, HostRealServerReport, Subject, SubjectKind};
+use crds::{Subject, SubjectKind};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -31,17 +35,6 @@ struct Unreadable<'a> {
     node: &'a str,
     addresses: Vec<&'a str>,
     marks: Vec<i64>,
-}
-
-/// What is known of a VIP on a host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HostFact {
-    /// Its agent, alive and in this boot, has read back all that the real server's way needs.
-    Prepared,
-    /// Its agent says no, or the boot that said yes has ended.
-    Unprepared,
-    /// Nobody can say: the agent is silent. What was said last stands.
-    Unknown,
 }
 
 impl<'a> View<'a> {
@@ -132,32 +125,6 @@ impl<'a> View<'a> {
     /// Whether the Placement of this DirectorGroup on this node does not decode.
     pub fn is_group_unreadable(&self, group: &str, node: &str) -> bool {
         self.is_unreadable(&group_key(group), node)
-    }
-
-    /// The own addresses of a director, from which it speaks to real servers: as its agent reports them for this group,
-    /// else its Node's. Never a VIP.
-    pub fn director_addresses(&self, group: Option<&str>, node: &str) -> Vec<String> {
-        let placement = group.and_then(|group| self.group_placement(group, node));
-        let report = placement
-            .filter(|placement| self.counts(placement))
-            .and_then(|placement| placement.status.virtual_router.as_ref());
-        let mut addresses: Vec<String> = match report {
-            Some(report) => report.addresses.clone(),
-            None => {
-                let facts = self.snapshot.nodes.get(node).into_iter();
-                facts
-                    .flat_map(|facts| &facts.internal_ips)
-                    .map(ToString::to_string)
-                    .collect()
-            }
-        };
-        addresses.retain(|address| {
-            !self
-                .carriers(address)
-                .iter()
-                .any(|carrier| in_director_spec(carrier, address))
-        });
-        addresses
     }
 
     /// Whether a Placement of this VirtualService does not decode, so that nobody knows what its node is told.
@@ -275,35 +242,6 @@ impl<'a> View<'a> {
         self.counts(placement) && placement.status.observed_generation == Some(placement.meta.generation)
     }
 
-    /// What is known of a VIP for a real server on the host whose Placement this is, reached in the way that `guest` says.
-    pub fn host_fact(
-        &self,
-        node: &str,
-        placement: Option<&StoredPlacement>,
-        guest: &HostRealServer,
-        address: &str,
-    ) -> HostFact {
-        let Some(placement) = placement else {
-            return self.if_fresh(node, HostFact::Unprepared);
-        };
-        let boot = self.lease(node).and_then(|lease| lease.boot_id.as_deref());
-        if boot.is_some() && placement.status.boot_id.is_some() && !self.counts(placement) {
-            // Another boot than the one that reported: what it prepared is gone, whoever may be silent now.
-            return HostFact::Unprepared;
-        }
-        let said = host_reports(placement, guest);
-        let is_prepared = |said: &&HostRealServerReport| said.prepared.iter().any(|prepared| prepared == address);
-        if !said.is_empty() && said.iter().all(is_prepared) {
-            self.if_fresh(node, HostFact::Prepared)
-        } else {
-            self.if_fresh(node, HostFact::Unprepared)
-        }
-    }
-
-    fn if_fresh(&self, node: &str, fact: HostFact) -> HostFact {
-        if self.is_fresh(node) { fact } else { HostFact::Unknown }
-    }
-
     /// When a Lease runs out, or a silent director has been waited for long enough; and until others' signs of life have
     /// proven that, every time that they are due.
     pub fn next_deadline(&self) -> Option<Timestamp> {
@@ -343,29 +281,6 @@ impl<'a> From<&'a Value> for Unreadable<'a> {
                 .collect(),
         }
     }
-}
-
-/// What the host's agent says of this real server in this way. The report has an entry for each of the spec's, in their
-/// order; one about an earlier spec, of another length, counts whole.
-pub fn host_reports<'p>(placement: &'p StoredPlacement, guest: &HostRealServer) -> Vec<&'p HostRealServerReport> {
-    let same_name = |name: &str| name == guest.name;
-    let spec = placement.spec.real_server.iter().flat_map(|part| &part.real_servers);
-    let spec: Vec<&HostRealServer> = spec.filter(|there| same_name(&there.name)).collect();
-    let report = placement
-        .status
-        .real_server
-        .iter()
-        .flat_map(|report| &report.real_servers);
-    let report: Vec<&HostRealServerReport> = report.filter(|there| same_name(&there.name)).collect();
-    match spec.iter().position(|there| is_same_guest(there, guest)) {
-        Some(position) if spec.len() == report.len() => vec![report[position]],
-        Some(_) | None => report,
-    }
-}
-
-/// Whether two entries of host parts are one real server, reached in one way.
-pub fn is_same_guest(a: &HostRealServer, b: &HostRealServer) -> bool {
-    a.name == b.name && a.addresses == b.addresses && a.forwarding_method == b.forwarding_method && a.tunnel == b.tunnel
 }
 
 /// The VirtualService that a Placement exists for.

@@ -3,10 +3,13 @@
 //! It interprets writes by the API server's rules and refuses what those refuse. `settle` turns the crank until nobody
 //! writes, so a test says what happens, and looks at the end or stops in between.
 
+mod agents;
+mod words;
+
 use crate::snapshot::{Key, Objects, Snapshot};
 use crate::write::{Decisions, StatusWrite, Write};
 use crate::{reconcile, view};
-use crds::conditions::{PROGRAMMED, Verdict, reason, settle};
+use agents::{Machine, Sent, table};
 use crds::*;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::coordination::v1::Lease;
@@ -16,6 +19,7 @@ use kube::ResourceExt;
 use serde::Deserialize;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
+use words::{lines, way};
 
 /// Everything there is.
 #[derive(Clone)]
@@ -31,16 +35,6 @@ pub(crate) struct World {
     /// What the directors' tables hold, by Placement.
     kernels: BTreeMap<String, BTreeSet<Sent>>,
     version: u64,
-}
-
-/// One destination of a director's table.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Sent {
-    vip: String,
-    address: String,
-    node: Option<String>,
-    way: String,
-    needs_host: bool,
 }
 
 /// A write that the API refused.
@@ -489,8 +483,16 @@ impl World {
             assert_eq!(placement.metadata.deletion_timestamp, None);
             assert!(placement.spec.virtual_router.iter().all(|part| !part.withdraw));
             for part in placement.spec.real_server.iter() {
-                assert!(part.addresses.iter().all(|entry| !entry.leaving && !entry.withdraw));
-                assert!(part.real_servers.iter().all(|guest| !guest.leaving));
+                assert!(
+                    part.addresses.iter().all(|entry| !entry.leaving && !entry.withdraw),
+                    "{}",
+                    self.placements()
+                );
+                assert!(
+                    part.real_servers.iter().all(|guest| !guest.leaving),
+                    "{}",
+                    self.placements()
+                );
             }
             let Some(part) = &placement.spec.director else {
                 continue;
@@ -521,11 +523,7 @@ impl World {
                 );
             }
         }
-        let mut claimed: BTreeMap<&String, &Subject> = BTreeMap::new();
-        for (key, subject) in &keys {
-            let other = claimed.insert(key, subject).unwrap_or(subject);
-            assert_eq!(other, subject, "{key} is claimed twice");
-        }
+        one_holder_each(&keys);
         for service in &self.objects.virtual_services {
             let accepted = self.said(&service.name_any(), "Accepted");
             let is_placed = self
@@ -674,233 +672,17 @@ where
     }
 }
 
+/// Whoever has a claim has it alone.
+fn one_holder_each(keys: &BTreeSet<(String, Subject)>) {
+    let mut claimed: BTreeMap<&String, &Subject> = BTreeMap::new();
+    for (key, subject) in keys {
+        let other = claimed.insert(key, subject).unwrap_or(subject);
+        assert_eq!(other, subject, "{key} is claimed twice");
+    }
+}
+
 fn names<K: ResourceExt>(objects: &[K]) -> Vec<String> {
     objects.iter().map(ResourceExt::name_any).collect()
-}
-
-/// A node as its agent sees it.
-struct Machine<'a> {
-    node: &'a str,
-    boot: &'a str,
-    now: Timestamp,
-    addresses: Vec<String>,
-    unable: &'a BTreeMap<(String, String, &'static str), String>,
-}
-
-impl Machine<'_> {
-    /// What an agent reports that has done all it was told, and can do.
-    fn obeyed(&self, placement: &Placement) -> PlacementStatus {
-        let former = placement.status.clone().unwrap_or_default();
-        let verdict = Verdict::yes(reason::OK, "read back");
-        let router = placement.spec.virtual_router.iter().find(|part| !part.withdraw);
-        PlacementStatus {
-            observed_generation: placement.metadata.generation,
-            boot_id: Some(self.boot.to_owned()),
-            director: placement.spec.director.as_ref().map(|part| directed(placement, part)),
-            real_server: placement.spec.real_server.as_ref().map(|part| self.hosted(part)),
-            virtual_router: router.map(|_| RouterReport {
-                addresses: self.addresses.clone(),
-            }),
-            summary: None,
-            conditions: settle(
-                &former.conditions,
-                [(PROGRAMMED, verdict)],
-                placement.metadata.generation,
-                self.now,
-            ),
-        }
-    }
-
-    fn hosted(&self, part: &HostPart) -> HostReport {
-        let held = part.addresses.iter().filter(|entry| !entry.withdraw);
-        let held: Vec<String> = held.map(|entry| entry.address.clone()).collect();
-        let report = |guest: &HostRealServer| {
-            let method = method(guest.forwarding_method);
-            let message = self
-                .unable
-                .get(&(self.node.to_owned(), guest.name.clone(), method))
-                .cloned();
-            let way = crate::validate::forwarding(guest.forwarding_method, guest.tunnel.as_ref());
-            let serves = |vip: &&String| crate::validate::serves(&guest.addresses, &way, vip);
-            let is_able = guest.forwarding_method.is_host_prepared() && message.is_none();
-            HostRealServerReport {
-                name: guest.name.clone(),
-                prepared: held.iter().filter(|_| is_able).filter(serves).cloned().collect(),
-                message,
-            }
-        };
-        HostReport {
-            real_servers: part.real_servers.iter().map(report).collect(),
-            addresses: held,
-        }
-    }
-}
-
-fn directed(placement: &Placement, part: &DirectorPart) -> DirectorReport {
-    let table = table(placement);
-    let serves = |entry: &PlacedRealServer| table.iter().any(|sent| entry.addresses.contains(&sent.address));
-    let held = part.addresses.iter().filter(|entry| !entry.withdraw);
-    DirectorReport {
-        addresses: held
-            .map(|entry| DirectorAddressReport {
-                address: entry.address.clone(),
-                role: match entry.address_owner {
-                    AddressOwner::Node => Role::Active,
-                    AddressOwner::Reserved => Role::Backup,
-                },
-            })
-            .collect(),
-        real_servers: part
-            .real_servers
-            .iter()
-            .map(|entry| RealServerReport {
-                name: entry.name.clone(),
-                addresses: entry.addresses.clone(),
-                state: if serves(entry) {
-                    DestinationState::Serving
-                } else {
-                    DestinationState::Unprepared
-                },
-            })
-            .collect(),
-    }
-}
-
-fn method(method: ForwardingMethod) -> &'static str {
-    match method {
-        ForwardingMethod::DR => "DR",
-        ForwardingMethod::NAT => "NAT",
-        ForwardingMethod::TUN => "TUN",
-        ForwardingMethod::FullNAT => "FullNAT",
-    }
-}
-
-/// "DR", "TUN Gue".
-fn way(method: ForwardingMethod, tunnel: Option<&Tunnel>) -> String {
-    let name = self::method(method);
-    match tunnel {
-        Some(tunnel) => {
-            let checksum = tunnel
-                .checksum
-                .map(|checksum| format!(" {checksum:?}"))
-                .unwrap_or_default();
-            format!("{name} {:?}{checksum}", tunnel.type_)
-        }
-        None => name.to_owned(),
-    }
-}
-
-/// The destinations that the spec asks for.
-fn table(placement: &Placement) -> BTreeSet<Sent> {
-    let mut table = BTreeSet::new();
-    for part in placement.spec.director.iter() {
-        for entry in &part.real_servers {
-            let forwarding = crate::validate::forwarding(entry.forwarding_method, entry.tunnel.as_ref());
-            let living = part.addresses.iter().filter(|vip| {
-                let serves = crate::validate::serves(&entry.addresses, &forwarding, &vip.address);
-                !vip.withdraw && serves && entry.prepared.contains(&vip.address)
-            });
-            for vip in living {
-                table.extend(entry.addresses.iter().map(|address| Sent {
-                    vip: vip.address.clone(),
-                    address: address.clone(),
-                    node: entry.node_name.clone(),
-                    way: way(entry.forwarding_method, entry.tunnel.as_ref()),
-                    needs_host: entry.forwarding_method.is_host_prepared(),
-                }));
-            }
-        }
-    }
-    table
-}
-
-fn lines(placement: &Placement) -> Vec<String> {
-    let of = format!("{}@{}", placement.spec.subject.name, placement.spec.node_name);
-    let mut lines = Vec::new();
-    if placement.metadata.deletion_timestamp.is_some() {
-        lines.push(format!("{of} is being deleted"));
-    }
-    if let Some(part) = &placement.spec.director {
-        lines.extend(director_lines(&of, part));
-    }
-    if let Some(part) = &placement.spec.real_server {
-        lines.extend(host_lines(&of, part));
-    }
-    lines
-}
-
-fn director_lines(of: &str, part: &DirectorPart) -> Vec<String> {
-    let mut lines = Vec::new();
-    for vip in &part.addresses {
-        let withdraw = if vip.withdraw { " withdraw" } else { "" };
-        lines.push(format!(
-            "{of} director {} {:?}{withdraw}",
-            vip.address, vip.address_owner
-        ));
-    }
-    let services = part.services.iter().map(|service| {
-        let target = service
-            .target_port
-            .map(|target| format!("->{target}"))
-            .unwrap_or_default();
-        let taken = match service.takes() {
-            Takes::Port { protocol, port } => format!("{protocol:?}/{port}{target}"),
-            Takes::Mark(mark) => format!("mark {mark}"),
-        };
-        let marked = service
-            .marked_ports
-            .iter()
-            .map(|there| format!(" on {:?}/{}", there.protocol, there.port));
-        format!("{taken}/{}{}", service.scheduler.as_str(), marked.collect::<String>())
-    });
-    lines.push(format!(
-        "{of} director serves {}",
-        services.collect::<Vec<_>>().join(" ")
-    ));
-    for entry in &part.real_servers {
-        let (name, addresses, weight) = (&entry.name, entry.addresses.join(","), entry.weight);
-        let port = entry.port.map(|port| format!(" port {port}")).unwrap_or_default();
-        let way = match way(entry.forwarding_method, entry.tunnel.as_ref()).as_str() {
-            "DR" => String::new(),
-            other => format!(" by {other}"),
-        };
-        let next = entry.next.as_ref().map(|next| {
-            let next = self::way(next.forwarding_method, next.tunnel.as_ref());
-            format!(" then {next}")
-        });
-        lines.push(format!(
-            "{of} director to {name} {addresses}{port}{way} weight {weight} for [{}]{}",
-            entry.prepared.join(" "),
-            next.unwrap_or_default()
-        ));
-    }
-    lines
-}
-
-fn host_lines(of: &str, part: &HostPart) -> Vec<String> {
-    let is_going = part.addresses.iter().all(|vip| vip.leaving);
-    let guest = |guest: &HostRealServer| match way(guest.forwarding_method, guest.tunnel.as_ref()).as_str() {
-        "DR" => guest.name.clone(),
-        other => format!("{} by {other}", guest.name),
-    };
-    let named = part.real_servers.iter().filter(|guest| !guest.leaving || is_going);
-    let guests = named.map(guest).collect::<Vec<_>>().join(",");
-    let left = part.real_servers.iter().filter(|guest| guest.leaving && !is_going);
-    let mut lines: Vec<String> = left
-        .map(|left| format!("{of} host lets go of {}", guest(left)))
-        .collect();
-    for vip in &part.addresses {
-        let leaving = if vip.leaving { " leaving" } else { "" };
-        let withdraw = if vip.withdraw { " withdraw" } else { "" };
-        lines.push(format!("{of} host of {guests} {}{leaving}{withdraw}", vip.address));
-    }
-    if part.addresses.is_empty() {
-        lines.push(format!("{of} host of {guests} without VIP"));
-    }
-    if !part.directors.is_empty() {
-        lines.push(format!("{of} host knows {}", part.directors.join(" ")));
-    }
-    lines
 }
 
 pub(crate) const GROUP: &str = r#"

@@ -61,7 +61,9 @@ impl Listings<'_> {
             ..member.clone()
         };
         let kept = self.prepared(&before, Some(listed));
-        if kept.is_empty() || kept.iter().all(|vip| new.prepared.contains(vip)) {
+        // What the new way cannot serve, for want of an address of the family, is not waited for.
+        let mut waited_for = kept.iter().filter(|vip| member.serves(vip));
+        if waited_for.all(|vip| new.prepared.contains(vip)) {
             return new;
         }
         if !ways_agree(&before.way, &member.way) {

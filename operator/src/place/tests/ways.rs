@@ -432,3 +432,30 @@ fn f27_a_change_of_way_decided_on_an_old_view_is_too_late() {
     }
     world.check();
 }
+
+#[test]
+fn a_way_that_cannot_serve_a_family_does_not_wait_for_it() {
+    let mut world = World::new();
+    world.apply(&crate::world::GROUP.replace("[192.168.56.0/24]", "[192.168.56.0/24, 'fd56::/64']"));
+    let both = |way: &str| {
+        web(way).replace(
+            "[{address: 192.168.56.100}]",
+            "[{address: 192.168.56.100}, {address: 'fd56::100'}]",
+        )
+    };
+    world.apply(&both(IPIP));
+    world.apply(RS1);
+    world.settle();
+    world.apply(&both("DR"));
+    world.settle();
+    check(
+        &world,
+        expect![[r"
+        web@dir1 director 192.168.56.100 Node
+        web@dir1 director fd56::100 Node
+        web@dir1 director serves Tcp/80/rr
+        web@dir1 director to rs1 192.168.56.30 weight 1 for [192.168.56.100]
+        web@rs1 host of rs1 192.168.56.100
+    "]],
+    );
+}
