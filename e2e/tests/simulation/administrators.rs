@@ -2,7 +2,9 @@
 
 use crate::people::{selector, write_server, write_service};
 use crate::world::World;
-use crds::{AllowedNamespaces, DirectorGroup, DirectorGroupSpec, NamespacesFrom};
+use crds::{
+    AllowedNamespaces, DirectorGroup, DirectorGroupSpec, Masquerade, NamespacesFrom, Timeouts, UndeclaredPorts,
+};
 use k8s_openapi::api::core::v1::{Namespace, Node, NodeAddress, Taint};
 use operator::Key;
 
@@ -30,6 +32,10 @@ pub(crate) fn found(world: &mut World) {
             },
             allowed_cidrs: vec!["192.168.56.0/24".to_owned()],
             shared_addresses: false,
+            masquerade: Vec::new(),
+            timeouts: None,
+            full_nat: None,
+            undeclared_ports: UndeclaredPorts::default(),
         };
         let stamp = world.api.stamp(world.now);
         let _: Result<(), _> = world.api.director_groups.create(stamp, DirectorGroup::new(group, spec));
@@ -44,9 +50,10 @@ pub(crate) fn found(world: &mut World) {
 
 /// One thing that an administrator does.
 pub(crate) fn act(world: &mut World) {
-    match world.random.below(27) {
+    match world.random.below(30) {
         0..18 => move_label(world),
         18..24 => set_permission(world),
+        24..27 => change_share(world),
         _ => share(world),
     }
 }
@@ -104,6 +111,28 @@ fn share(world: &mut World) {
     };
     edit_group(world, group, |spec| spec.shared_addresses = !spec.shared_addresses);
     world.note(|| format!("{group} shares its addresses, or not any more"));
+}
+
+/// What the services of a group share: the two groups may disagree, and then one of them is refused.
+fn change_share(world: &mut World) {
+    let Some(group) = world.random.pick(&GROUPS) else {
+        return;
+    };
+    let timeouts = world.random.pick(&[None, Some(60), Some(61)]).flatten();
+    let is_masquerading = world.random.chance(50);
+    edit_group(world, group, |spec| {
+        spec.timeouts = timeouts.map(|seconds| Timeouts {
+            udp_seconds: Some(seconds),
+            ..Timeouts::default()
+        });
+        let rule = Masquerade {
+            source_cidr: "10.0.0.0/24".to_owned(),
+            out_interface: None,
+            source_addresses: Vec::new(),
+        };
+        spec.masquerade = is_masquerading.then_some(rule).into_iter().collect();
+    });
+    world.note(|| format!("{group} has timeouts {timeouts:?} and masquerades: {is_masquerading}"));
 }
 
 fn edit_group(world: &mut World, group: &str, edit: impl FnOnce(&mut DirectorGroupSpec)) {

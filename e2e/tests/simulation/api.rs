@@ -266,6 +266,8 @@ impl Api {
 
     fn lives(&self, uid: &str) -> bool {
         let mut services = self.virtual_services.objects.values();
+        let mut groups = self.director_groups.objects.values();
         services.any(|service| service.metadata.uid.as_deref() == Some(uid))
+            || groups.any(|group| group.metadata.uid.as_deref() == Some(uid))
     }
 }

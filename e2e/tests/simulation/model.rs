@@ -1,24 +1,32 @@
 //! What the objects ask for, said a second time and without the product's code: which VIP is on which node, which
 //! destinations are in which table, who is silent. Only for a world at rest, in which every group has one director.
 
+use crate::administrators::GROUPS;
 use crate::machines::Machine;
 use crate::world::{VIPS, Violation, World};
-use crds::{RealServer, VirtualService};
-use ipvs::{DestinationKey, Protocol, ServiceKey};
+use crds::{ForwardingMethod, RealServer, VirtualService};
+use ipvs::{DestinationConfig, DestinationKey, Family, Protocol, ServiceConfig, ServiceFlags, ServiceKey};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use node_agent::state::{KNOBS, Knob, Sysctl};
+use node_agent::state::{SILENCE, Sysctl};
 use operator::Key;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-/// What one node is to have. Where two RealServers claim one address, either weight will do.
+/// What one node is to have.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Asked {
-    services: BTreeMap<ServiceKey, (String, BTreeMap<DestinationKey, BTreeSet<u32>>)>,
+    services: BTreeMap<ServiceKey, AskedService>,
     held: BTreeSet<IpAddr>,
     on_lo: BTreeSet<IpAddr>,
     is_host: bool,
     placements: usize,
+}
+
+/// One service. Where two RealServers claim one address, either will do.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct AskedService {
+    config: String,
+    destinations: BTreeMap<DestinationKey, BTreeSet<String>>,
 }
 
 fn status_of(conditions: &[Condition], type_: &str) -> String {
@@ -66,6 +74,13 @@ pub(crate) fn check_refusals(world: &World) -> Result<(), Violation> {
             let mut placed = placed.flat_map(|there| there.spec.director.iter().flat_map(|part| &part.addresses));
             others.into_iter().any(|(_, other)| wants(other, vip)) || placed.any(|entry| entry.address == vip)
         };
+        let is_marked = |other: &VirtualService| {
+            service.spec.firewall_mark.is_some() && other.spec.firewall_mark == service.spec.firewall_mark
+        };
+        let mut others = world.api.virtual_services.objects.iter();
+        if others.any(|(other, there)| *other != key && is_marked(there)) {
+            continue;
+        }
         let has_reason = |vip: &str| is_wanted(vip) || (is_narrow && vip == "192.168.56.102");
         if !service.spec.addresses.iter().any(|entry| has_reason(&entry.address)) {
             return Err(format!(
@@ -103,7 +118,14 @@ fn asked(world: &World) -> Result<Vec<Asked>, Violation> {
     for (key, service) in &world.api.virtual_services.objects {
         let director = director(world, &service.spec.director_group_name)?;
         let servers: Vec<&RealServer> = servers(world, key, service);
-        let hosts: BTreeSet<usize> = servers.iter().filter_map(|server| node(world, server)).collect();
+        let known = servers
+            .iter()
+            .filter(|server| method(service, server) != ForwardingMethod::FullNAT);
+        let known: BTreeSet<usize> = known.filter_map(|server| node(world, server)).collect();
+        let hosts = servers
+            .iter()
+            .filter(|server| method(service, server).is_host_prepared());
+        let hosts: BTreeSet<usize> = hosts.filter_map(|server| node(world, server)).collect();
         for (index, asked) in asked.iter_mut().enumerate() {
             let vips = service
                 .spec
@@ -112,15 +134,23 @@ fn asked(world: &World) -> Result<Vec<Asked>, Violation> {
                 .filter_map(|entry| entry.address.parse().ok());
             let vips: Vec<IpAddr> = vips.collect();
             asked.is_host |= hosts.contains(&index);
-            asked.placements += usize::from(hosts.contains(&index) || index == director);
+            asked.placements += usize::from(known.contains(&index) || index == director);
             if hosts.contains(&index) {
                 asked.on_lo.extend(vips.iter().copied());
             }
             if index == director {
                 asked.held.extend(vips.iter().copied());
-                vips.iter()
-                    .for_each(|vip| direct(world, service, *vip, &servers, asked));
+                for (service_key, port) in takes(world, key, service, director) {
+                    let there = direct(world, service, port, &servers);
+                    asked.services.insert(service_key, there);
+                }
             }
+        }
+    }
+    for group in GROUPS {
+        let director = director(world, group)?;
+        if let Some(asked) = asked.get_mut(director) {
+            asked.placements += 1;
         }
     }
     for asked in &mut asked {
@@ -130,25 +160,108 @@ fn asked(world: &World) -> Result<Vec<Asked>, Violation> {
     Ok(asked)
 }
 
-fn direct(world: &World, service: &VirtualService, vip: IpAddr, servers: &[&RealServer], asked: &mut Asked) {
-    for port in &service.spec.ports {
+/// The services of a VirtualService, each with the port of its real servers: 0 keeps ports.
+fn takes(world: &World, key: &Key, service: &VirtualService, director: usize) -> Vec<(ServiceKey, Option<(i32, i32)>)> {
+    let spec = &service.spec;
+    let is_across = spec
+        .persistence
+        .as_ref()
+        .is_some_and(|persistence| persistence.across_ports);
+    let of_ours = || {
+        // Which of the range it is, is the operator's choice.
+        let mut placements = world.api.placements.objects.values();
+        let name = world.name(director);
+        let placement = placements.find(|there| {
+            let subject = &there.spec.subject;
+            there.metadata.namespace.as_ref() == Some(&key.namespace)
+                && (subject.name == key.name && subject.kind == crds::SubjectKind::VirtualService)
+                && there.spec.node_name == name
+        })?;
+        placement.spec.director.as_ref()?.services.first()?.firewall_mark
+    };
+    let mark = spec.firewall_mark.or_else(|| is_across.then(of_ours).flatten());
+    if let Some(mark) = mark {
+        let mark = u32::try_from(mark).unwrap_or(0);
+        return ServiceKey::firewall_mark(Family::Ipv4, mark)
+            .map(|key| (key, None))
+            .into_iter()
+            .collect();
+    }
+    let vips = spec.addresses.iter().filter_map(|entry| entry.address.parse().ok());
+    let vips: Vec<IpAddr> = vips.collect();
+    let ports = spec.ports.iter().flatten().map(|port| {
         let protocol = match port.protocol {
             Some(crds::Protocol::Udp) => Protocol::Udp,
+            Some(crds::Protocol::Sctp) => Protocol::Sctp,
             Some(crds::Protocol::Tcp) | None => Protocol::Tcp,
         };
         let number = u16::try_from(port.port).unwrap_or(0);
-        let mut destinations: BTreeMap<DestinationKey, BTreeSet<u32>> = BTreeMap::new();
-        for server in servers {
-            if let Some(address) = address(world, server) {
-                let weights = destinations.entry(DestinationKey::new(address, number)).or_default();
-                weights.insert(u32::try_from(server.spec.weight).unwrap_or(0));
-            }
+        let target = port.target_port.unwrap_or(port.port);
+        let keys = vips.iter().map(move |vip| ServiceKey::address(protocol, *vip, number));
+        keys.map(move |key| (key, Some((port.port, target))))
+            .collect::<Vec<_>>()
+    });
+    ports.flatten().collect()
+}
+
+/// How a real server is reached.
+fn method(service: &VirtualService, server: &RealServer) -> ForwardingMethod {
+    server.spec.forwarding_method.unwrap_or(service.spec.forwarding_method)
+}
+
+fn direct(world: &World, service: &VirtualService, port: Option<(i32, i32)>, servers: &[&RealServer]) -> AskedService {
+    let mut asked = AskedService {
+        config: service_words(&wanted_config(service)),
+        ..AskedService::default()
+    };
+    for server in servers {
+        let method = method(service, server);
+        let number = match port {
+            Some((_, target)) if method.translates_ports() => target,
+            Some((port, _)) => port,
+            None => 0,
+        };
+        let key = address(world, server).zip(u16::try_from(number).ok());
+        if let Some((address, number)) = key {
+            let there = asked
+                .destinations
+                .entry(DestinationKey::new(address, number))
+                .or_default();
+            let mut config = DestinationConfig::new(in_kernel(method), u32::try_from(server.spec.weight).unwrap_or(0));
+            config.upper_threshold = u32::try_from(server.spec.upper_threshold).unwrap_or(0);
+            there.insert(destination_words(&config));
         }
-        let service_asked = (service.spec.scheduler.as_str().to_owned(), destinations);
-        asked
-            .services
-            .insert(ServiceKey::address(protocol, vip, number), service_asked);
     }
+    asked
+}
+
+fn in_kernel(method: ForwardingMethod) -> ipvs::ForwardingMethod {
+    match method {
+        ForwardingMethod::DR => ipvs::ForwardingMethod::DirectRouting,
+        ForwardingMethod::TUN => ipvs::ForwardingMethod::Tunnel,
+        ForwardingMethod::NAT | ForwardingMethod::FullNAT => ipvs::ForwardingMethod::Masquerade,
+    }
+}
+
+fn wanted_config(service: &VirtualService) -> ServiceConfig {
+    let spec = &service.spec;
+    let mut config = ServiceConfig::new(spec.scheduler.as_str(), Family::Ipv4);
+    if spec.scheduler == crds::Scheduler::Sh {
+        config.flags = config.flags | ServiceFlags::SH_FALLBACK;
+    }
+    if let Some(persistence) = &spec.persistence {
+        config.flags = config.flags | ServiceFlags::PERSISTENT;
+        config.timeout_seconds = u32::try_from(persistence.timeout_seconds).unwrap_or(0);
+    }
+    config
+}
+
+fn service_words(config: &ServiceConfig) -> String {
+    format!("{} {:?} {}", config.scheduler, config.flags, config.timeout_seconds)
+}
+
+fn destination_words(config: &DestinationConfig) -> String {
+    format!("{:?} {} {}", config.method, config.weight, config.upper_threshold)
 }
 
 fn director(world: &World, group: &str) -> Result<usize, Violation> {
@@ -173,9 +286,17 @@ fn director(world: &World, group: &str) -> Result<usize, Violation> {
 
 fn servers<'w>(world: &'w World, key: &Key, service: &VirtualService) -> Vec<&'w RealServer> {
     let wanted = service.spec.real_server_selector.match_labels.get("app");
+    // Who cannot translate ports has no part in a service that does.
+    let translates = service
+        .spec
+        .ports
+        .iter()
+        .flatten()
+        .any(|port| port.target_port.is_some());
     let is_chosen = |there: &Key, server: &RealServer| {
         there.namespace == key.namespace
             && server.metadata.labels.as_ref().and_then(|labels| labels.get("app")) == wanted
+            && (method(service, server).translates_ports() || !translates)
     };
     let all = world.api.real_servers.objects.iter();
     all.filter(|(there, server)| is_chosen(there, server))
@@ -230,26 +351,23 @@ fn check_table(machine: &mut Machine, asked: &Asked) -> Result<(), Violation> {
             return Err(format!("{name} has {key}, which nobody asked for"));
         }
     }
-    for (key, (scheduler, destinations)) in &asked.services {
+    for (key, asked) in &asked.services {
         let Some(service) = table.services.get(key) else {
             return Err(format!("{name} does not have {key}"));
         };
         let there: BTreeSet<&DestinationKey> = service.destinations.keys().collect();
-        let wanted: BTreeSet<&DestinationKey> = destinations.keys().collect();
-        if there != wanted || service.config.scheduler.as_str() != scheduler {
-            return Err(format!(
-                "{name} has {key} as {service:?}, not {scheduler} with {destinations:?}"
-            ));
+        let wanted: BTreeSet<&DestinationKey> = asked.destinations.keys().collect();
+        if there != wanted || service_words(&service.config) != asked.config {
+            return Err(format!("{name} has {key} as {service:?}, not {asked:?}"));
         }
         for (destination, config) in &service.destinations {
-            if destinations
+            let words = destination_words(config);
+            if asked
+                .destinations
                 .get(destination)
-                .is_none_or(|weights| !weights.contains(&config.weight))
+                .is_none_or(|there| !there.contains(&words))
             {
-                return Err(format!(
-                    "{name} has {key} to {destination} with weight {}",
-                    config.weight
-                ));
+                return Err(format!("{name} has {key} to {destination} as {words}"));
             }
         }
     }
@@ -267,16 +385,10 @@ fn check_network(machine: &mut Machine, asked: &Asked) -> Result<(), Violation> 
             return Err(format!("{name} has {vip} on (eth0, lo) = {there:?}, not {wanted:?}"));
         }
     }
-    for knob in KNOBS {
-        let sysctl = Sysctl {
-            interface: "eth0".to_owned(),
-            knob,
-        };
+    for knob in SILENCE {
+        let sysctl = Sysctl::on("eth0", knob);
         let value = kernel.effective("eth0", knob);
-        let least = match knob {
-            Knob::ArpIgnore => 1,
-            Knob::ArpAnnounce => 2,
-        };
+        let least = knob.silent().unwrap_or_default();
         let is_right = if asked.is_host {
             value >= least
         } else {

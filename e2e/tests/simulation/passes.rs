@@ -130,12 +130,14 @@ impl World {
         for line in deeds.lines.iter().filter(|line| !line.contains(" # ")) {
             let words: Vec<&str> = line.split_whitespace().collect();
             match words.as_slice() {
-                ["ipvsadm", "-a", _, service, "-r", destination, ..] => {
+                ["ipvsadm", "-a" | "-e", _, service, "-r", destination, way @ ..]
+                    if way.contains(&"-g") || way.contains(&"-i") =>
+                {
                     if let Some((vip, host)) = address(service).zip(address(destination)) {
                         self.check_addition(index, vip, host)?;
                     }
                 }
-                ["ip", "address", "del", entry, "dev", "lo", ..] => {
+                ["ip", "address", "del", entry, "dev", device, ..] if *device != "eth0" => {
                     let vip = entry.split('/').next().and_then(|text| text.parse().ok());
                     if let Some(vip) = vip {
                         self.check_removal(index, vip)?;
@@ -227,7 +229,7 @@ fn check_foreign(machine: &mut Machine) -> Result<(), Violation> {
     if let Some(address) = addresses.iter().find(|address| !kernel.is_local(**address)) {
         return Err(format!("the foreign address {address} of {name} is gone"));
     }
-    for knob in node_agent::state::KNOBS {
+    for knob in node_agent::state::SILENCE {
         if kernel.effective("all", knob) != 0 {
             return Err(format!("{name}: {} of all was changed", knob.as_str()));
         }
@@ -238,7 +240,10 @@ fn check_foreign(machine: &mut Machine) -> Result<(), Violation> {
 fn sends(director: &mut Machine, vip: IpAddr, address: IpAddr) -> bool {
     let table = director.kernel().ipvs().table();
     table.services.iter().any(|(key, service)| {
-        node_agent::plan::vip_of(key) == Some(vip) && service.destinations.keys().any(|there| there.address == address)
+        let needs_host = |config: &ipvs::DestinationConfig| config.method != ipvs::ForwardingMethod::Masquerade;
+        let mut there = service.destinations.iter();
+        node_agent::plan::vip_of(key) == Some(vip)
+            && there.any(|(there, config)| there.address == address && needs_host(config))
     })
 }
 

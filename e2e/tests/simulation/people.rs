@@ -4,8 +4,8 @@ use crate::administrators::{self, GROUPS};
 use crate::random::Random;
 use crate::world::{VIPS, World, link};
 use crds::{
-    ForwardingMethod, Port, Protocol, RealServer, RealServerSpec, Scheduler, Selector, VirtualAddress, VirtualService,
-    VirtualServiceSpec,
+    ForwardingMethod, Persistence, Port, Protocol, RealServer, RealServerSpec, Scheduler, Selector, VirtualAddress,
+    VirtualService, VirtualServiceSpec,
 };
 use operator::Key;
 use std::collections::BTreeMap;
@@ -22,7 +22,16 @@ const SERVERS: [(&str, &str); 7] = [
 ];
 const APPS: [&str; 2] = ["x", "y"];
 const PORTS: [(Protocol, i32); 3] = [(Protocol::Tcp, 80), (Protocol::Tcp, 443), (Protocol::Udp, 80)];
-const SCHEDULERS: [Scheduler; 3] = [Scheduler::Rr, Scheduler::Wlc, Scheduler::Sed];
+const SCHEDULERS: [Scheduler; 4] = [Scheduler::Rr, Scheduler::Wlc, Scheduler::Sed, Scheduler::Sh];
+const METHODS: [ForwardingMethod; 5] = [
+    ForwardingMethod::DR,
+    ForwardingMethod::DR,
+    ForwardingMethod::NAT,
+    ForwardingMethod::TUN,
+    ForwardingMethod::FullNAT,
+];
+/// Few, so that they are wanted twice.
+const MARKS: [i64; 2] = [7, 8];
 
 pub(crate) fn selector(key: &str, value: &str) -> Selector {
     Selector {
@@ -50,12 +59,20 @@ pub(crate) fn write_service(world: &mut World) {
     };
     let key = Key::new(namespace, name);
     let fresh = service_spec(random);
-    let part = random.below(4);
-    let edit = |spec: &mut VirtualServiceSpec| match part {
-        0 => spec.addresses.clone_from(&fresh.addresses),
-        1 => spec.ports.clone_from(&fresh.ports),
-        2 => spec.scheduler = fresh.scheduler,
-        _ => *spec = fresh.clone(),
+    let part = random.below(6);
+    let edit = |spec: &mut VirtualServiceSpec| {
+        match part {
+            0 => spec.addresses.clone_from(&fresh.addresses),
+            1 => {
+                spec.ports.clone_from(&fresh.ports);
+                spec.firewall_mark = fresh.firewall_mark;
+            }
+            2 => spec.scheduler = fresh.scheduler,
+            3 => spec.forwarding_method = fresh.forwarding_method,
+            4 => spec.persistence.clone_from(&fresh.persistence),
+            _ => *spec = fresh.clone(),
+        }
+        keep_ports(spec);
     };
     let stamp = world.api.stamp(world.now);
     if world
@@ -90,20 +107,56 @@ fn service_spec(random: &mut Random) -> VirtualServiceSpec {
             name: None,
             protocol: Some(protocol),
             port,
+            target_port: random.chance(20).then_some(8080),
         };
-        if !ports.contains(&port) {
+        if ports
+            .iter()
+            .all(|there| (there.protocol, there.port) != (port.protocol, port.port))
+        {
             ports.push(port);
         }
     }
     let group = if random.chance(75) { 0 } else { 1 };
-    VirtualServiceSpec {
+    let firewall_mark = random.pick(&MARKS).filter(|_| random.chance(15));
+    let mut spec = VirtualServiceSpec {
         director_group_name: GROUPS.get(group).map_or(String::new(), |name| (*name).to_owned()),
         addresses,
-        ports,
+        ports: firewall_mark.is_none().then_some(ports),
+        firewall_mark,
         scheduler: random.pick(&SCHEDULERS).unwrap_or_default(),
-        forwarding_method: ForwardingMethod::DR,
+        scheduler_flags: None,
+        forwarding_method: random.pick(&METHODS).unwrap_or_default(),
+        tunnel: None,
+        persistence: random.chance(25).then(|| persistence(random.chance(40))),
+        one_packet: false,
         real_server_selector: selector("app", random.pick(&APPS).unwrap_or_default()),
         health_checks: None,
+    };
+    keep_ports(&mut spec);
+    spec
+}
+
+fn persistence(across_ports: bool) -> Persistence {
+    Persistence {
+        timeout_seconds: 120,
+        ipv4_prefix_length: 24,
+        ipv6_prefix_length: 128,
+        engine: None,
+        across_ports,
+    }
+}
+
+/// What the API server refuses by rules of its own is not written: only NAT and FullNAT translate, and no mark does.
+fn keep_ports(spec: &mut VirtualServiceSpec) {
+    if let Some(persistence) = &mut spec.persistence {
+        persistence.across_ports &= spec.ports.is_some();
+    }
+    let is_across = spec
+        .persistence
+        .as_ref()
+        .is_some_and(|persistence| persistence.across_ports);
+    if is_across || !spec.forwarding_method.translates_ports() {
+        spec.ports.iter_mut().flatten().for_each(|port| port.target_port = None);
     }
 }
 
@@ -113,13 +166,17 @@ fn service_words(spec: Option<&VirtualServiceSpec>) -> String {
     let ports: Vec<String> = spec
         .ports
         .iter()
-        .map(|port| format!("{:?}/{}", port.protocol, port.port))
+        .flatten()
+        .map(|port| format!("{:?}/{}->{:?}", port.protocol, port.port, port.target_port))
         .collect();
     format!(
-        "{} {} {} {:?}",
+        "{} {} {} mark {:?} by {:?} persistence {:?} {:?}",
         spec.director_group_name,
         addresses.join(","),
         ports.join(","),
+        spec.firewall_mark,
+        spec.forwarding_method,
+        spec.persistence.as_ref().map(|persistence| persistence.across_ports),
         spec.real_server_selector.match_labels
     )
 }
@@ -150,10 +207,10 @@ pub(crate) fn write_server(world: &mut World) {
     let part = random.below(3);
     let stamp = world.api.stamp(world.now);
     let edited = match part {
-        0 => world
-            .api
-            .real_servers
-            .edit_spec(stamp, &key, |there| there.spec.weight = fresh.weight),
+        0 => world.api.real_servers.edit_spec(stamp, &key, |there| {
+            there.spec.weight = fresh.weight;
+            there.spec.upper_threshold = fresh.upper_threshold;
+        }),
         1 => world.api.real_servers.edit(stamp, &key, |there| {
             there.metadata.labels = Some(BTreeMap::from([("app".to_owned(), app.clone())]));
         }),
@@ -183,24 +240,32 @@ fn server_spec(random: &mut Random, nodes: usize) -> RealServerSpec {
     let node = random.below(nodes);
     let address = link(u8::try_from(10 + 10 * node).unwrap_or(250)).to_string();
     let node_name = Some(format!("n{}", node + 1));
+    let upper_threshold = i32::try_from(random.below(3)).unwrap_or(0) * 10;
+    let spec = |addresses: Option<String>, node_name: Option<String>| RealServerSpec {
+        addresses: addresses.map(|address| vec![address]),
+        node_name,
+        weight,
+        port: None,
+        // By the node, so that two on one address do not differ.
+        forwarding_method: match node {
+            2 => Some(ForwardingMethod::NAT),
+            4 => Some(ForwardingMethod::TUN),
+            _ => None,
+        },
+        tunnel: None,
+        upper_threshold,
+        lower_threshold: 0,
+    };
     match random.below(8) {
-        0 => RealServerSpec {
-            addresses: Some(vec![
-                link(u8::try_from(200 + random.below(3)).unwrap_or(200)).to_string(),
-            ]),
-            node_name: None,
-            weight,
-        },
-        1..4 => RealServerSpec {
-            addresses: None,
-            node_name,
-            weight,
-        },
-        _ => RealServerSpec {
-            addresses: Some(vec![address]),
-            node_name,
-            weight,
-        },
+        0 => {
+            let elsewhere = link(u8::try_from(200 + random.below(3)).unwrap_or(200));
+            RealServerSpec {
+                forwarding_method: None,
+                ..spec(Some(elsewhere.to_string()), None)
+            }
+        }
+        1..4 => spec(None, node_name),
+        _ => spec(Some(address), node_name),
     }
 }
 

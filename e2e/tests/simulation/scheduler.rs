@@ -276,10 +276,7 @@ fn drift(world: &mut World, index: usize) {
             format!("ip address del {vip} dev {interface}")
         }
         _ => {
-            let sysctl = Sysctl {
-                interface: "eth0".to_owned(),
-                knob: Knob::ArpIgnore,
-            };
+            let sysctl = Sysctl::on("eth0", Knob::ArpIgnore);
             machine.excuses.is_loud |= machine.kernel().effective("eth0", Knob::ArpIgnore) > 0;
             machine.others_sysctls.entry(sysctl.clone()).or_default().insert(0);
             machine.kernel().set_sysctl(sysctl, 0);

@@ -31,7 +31,12 @@ pub(crate) fn spec(spec: &PlacementSpec) -> String {
             words += &format!(" [director {} {owner}{withdraw}]", entry.address);
         }
         for service in &part.services {
-            words += &format!(" [serves {}/{}]", service.port, service.scheduler.as_str());
+            words += &format!(
+                " [serves {:?}->{:?}/{}]",
+                service.takes(),
+                service.target_port,
+                service.scheduler.as_str()
+            );
         }
         for server in &part.real_servers {
             let to = (
@@ -40,16 +45,30 @@ pub(crate) fn spec(spec: &PlacementSpec) -> String {
                 server.weight,
                 server.prepared.join(","),
             );
-            words += &format!(" [to {} {} weight {} for {}]", to.0, to.1, to.2, to.3);
+            let next = server.next.as_ref().map(|next| next.forwarding_method);
+            words += &format!(
+                " [to {} {} by {:?} weight {} for {} then {next:?}]",
+                to.0, to.1, server.forwarding_method, to.2, to.3
+            );
         }
     }
     if let Some(part) = &spec.real_server {
-        let guests: Vec<&str> = part.real_servers.iter().map(|guest| guest.name.as_str()).collect();
+        let guest = |guest: &crds::HostRealServer| {
+            let leaving = if guest.leaving { " leaving" } else { "" };
+            format!("{} by {:?}{leaving}", guest.name, guest.forwarding_method)
+        };
+        let guests: Vec<String> = part.real_servers.iter().map(guest).collect();
+        if part.addresses.is_empty() {
+            words += &format!(" [host of {}]", guests.join(","));
+        }
         for entry in &part.addresses {
             let leaving = if entry.leaving { " leaving" } else { "" };
             let withdraw = if entry.withdraw { " withdraw" } else { "" };
             words += &format!(" [host of {} {}{leaving}{withdraw}]", guests.join(","), entry.address);
         }
+    }
+    if let Some(part) = &spec.virtual_router {
+        words += &format!(" [group {part:?}]");
     }
     words
 }
@@ -68,8 +87,14 @@ pub(crate) fn status(status: &PlacementStatus) -> String {
             words += &format!(" [to {} {:?}]", server.addresses.join(","), server.state);
         }
     }
-    for entry in status.real_server.iter().flat_map(|report| &report.addresses) {
-        words += &format!(" [host {} {:?}]", entry.address, entry.state);
+    for report in status.real_server.iter() {
+        words += &format!(" [host has {}]", report.addresses.join(","));
+        for server in &report.real_servers {
+            words += &format!(" [{} prepared for {}]", server.name, server.prepared.join(","));
+        }
+    }
+    for report in status.virtual_router.iter() {
+        words += &format!(" [group by {}]", report.addresses.join(","));
     }
     for condition in &status.conditions {
         words += &format!(" {}={} {}", condition.type_, condition.status, condition.message);

@@ -7,7 +7,7 @@ use crate::operators::{KINDS, Kind, Operator};
 use crate::random::Random;
 use ipvs::{DestinationConfig, DestinationKey, ForwardingMethod, Protocol, Service, ServiceConfig, ServiceKey};
 use jiff::{SignedDuration, Timestamp};
-use node_agent::state::{KNOBS, Sysctl};
+use node_agent::state::{SILENCE, Sysctl};
 use operator::Key;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -173,12 +173,9 @@ fn machine(random: &mut Random, index: usize) -> Machine {
             .insert(DestinationKey::new(link(250), 9999), config);
         foreign.services.services.insert(key, service);
     }
-    for knob in KNOBS {
+    for knob in SILENCE {
         let value = i64::try_from(random.below(4)).unwrap_or(0) - 1;
-        let sysctl = Sysctl {
-            interface: "eth0".to_owned(),
-            knob,
-        };
+        let sysctl = Sysctl::on("eth0", knob);
         foreign.sysctls.insert(sysctl, value.max(0));
     }
     Machine::new(&format!("n{}", index + 1), Ipv4Addr::new(192, 168, 56, host), foreign)

@@ -47,8 +47,7 @@ fn group_writes(view: &View<'_>, group: Option<&Group>, name: &str) -> Vec<Write
         let spec = spec(&owner, &stray.spec.node_name, next(view, Some(stray), None));
         owner.write(&stray.spec.node_name, Some(stray), spec)
     });
-    let coming = group.filter(|group| group.accepted.is_true());
-    let coming = coming.into_iter().flat_map(|group| &group.nodes).map(String::as_str);
+    let coming = group.and_then(Group::director);
     let nodes: BTreeSet<&str> = own
         .iter()
         .map(|placement| placement.spec.node_name.as_str())
@@ -57,7 +56,8 @@ fn group_writes(view: &View<'_>, group: Option<&Group>, name: &str) -> Vec<Write
         .collect();
     let wanted = nodes.into_iter().filter_map(|node| {
         let placement = view.group_placement(name, node);
-        let want = wanted(view, group, name, node, placement).filter(|_| may_stay(view, placement, node));
+        let placed = placement.or(own.first().copied());
+        let want = wanted(view, group, name, node, placed).filter(|_| may_stay(view, placement, node));
         owner.write(node, placement, spec(&owner, node, next(view, placement, want)))
     });
     withdrawn.chain(wanted).collect()
@@ -76,19 +76,23 @@ fn wanted(
     group: Option<&Group>,
     name: &str,
     node: &str,
-    placement: Option<&StoredPlacement>,
+    placed: Option<&StoredPlacement>,
 ) -> Option<RouterPart> {
     let is_selected = group.is_some_and(|group| group.nodes.iter().any(|selected| selected == node));
     if !is_selected && !is_in_use(view, name, node) {
         return None;
     }
-    let placed = || placement.and_then(|placement| placement.spec.virtual_router.clone());
+    // What is refused goes on as it is placed, also where the group goes: but for timeouts that are another node's.
     let as_placed = || {
-        let part = placed()?;
-        Some(RouterPart {
+        let part = placed
+            .and_then(|placed| placed.spec.virtual_router.clone())
+            .unwrap_or_default();
+        let is_here = placed.is_some_and(|placed| placed.spec.node_name == node);
+        RouterPart {
+            timeouts: part.timeouts.filter(|_| is_here),
             withdraw: false,
             ..part
-        })
+        }
     };
     match group.and_then(|group| group.shared.as_ref()) {
         Some(shared) => Some(RouterPart {
@@ -96,7 +100,7 @@ fn wanted(
             timeouts: shared.timeouts,
             withdraw: false,
         }),
-        None => as_placed(),
+        None => Some(as_placed()),
     }
 }
 

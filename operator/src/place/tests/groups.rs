@@ -186,3 +186,27 @@ fn f17_a_full_nat_source_address_moves_when_every_service_that_holds_it_is_gone(
     assert!(world.placements().contains("web@dir2 director 192.168.56.100 Node\n"));
     world.check_rest();
 }
+
+#[test]
+fn a_group_that_moves_to_where_its_timeouts_are_refused_brings_the_rest() {
+    let mut world = masquerading();
+    let edge = GROUP
+        .replace("name: default", "name: edge")
+        .replace("lvs-operator.io/director", "edge");
+    world.apply(&format!("{edge}  timeouts: {{udpSeconds: 61}}\n"));
+    world.label("dir2", "edge", Some("true"));
+    world.settle();
+    move_director(&mut world);
+    world.settle();
+    assert!(
+        world
+            .said_of_group("default", "Accepted")
+            .starts_with("False Invalid: timeouts.udpSeconds")
+    );
+    expect![[r#"
+        lvs-system/default@dir2 {"masquerade":[{"sourceCIDR":"10.0.0.0/24"}]}
+        lvs-system/edge@dir2 {"timeouts":{"udpSeconds":61}}
+    "#]]
+    .assert_eq(&world.group_placements());
+    assert!(world.placements().contains("web@dir2 director 192.168.56.100 Node\n"));
+}

@@ -21,6 +21,7 @@ fn groups_that_meet_on_a_node_agree_on_timeouts() {
     assert!(world.said_of_group("default", "Ready").starts_with("True"));
     expect![[r#"
         lvs-system/default@dir1 {"timeouts":{"tcpSeconds":900,"udpSeconds":60}}
+        lvs-system/edge@dir1 {}
     "#]]
     .assert_eq(&world.group_placements());
     world.apply(&edge("  timeouts: {tcpFinSeconds: 10, udpSeconds: 60}\n"));
