@@ -11,6 +11,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use crate::admin::Readiness;
 use crate::api::{Happening, Say};
 use crate::kernel::Kernel;
+use crate::kernel::notify::Committed;
 use crate::ledger::Journal;
 use crate::metrics::Metrics;
 use crate::pass::{Node, Outcome};
@@ -26,6 +27,8 @@ pub enum Wake {
     Placements(Known),
     /// The kernel said that links, addresses or routes changed.
     Network,
+    /// nftables said that somebody committed what may concern us.
+    Ruleset(Committed),
     /// End.
     Stop,
 }
@@ -162,6 +165,11 @@ impl<K: Kernel, J: Journal> Agent<K, J> {
                 Wake::Network => {
                     self.node.network_changed();
                     self.want(Cause::Drift);
+                }
+                Wake::Ruleset(committed) => {
+                    if self.node.ruleset_committed(committed) {
+                        self.want(Cause::Drift);
+                    }
                 }
                 Wake::Stop => return Flow::Stop,
             }
@@ -331,6 +339,7 @@ fn action(change: &Change) -> &'static str {
         Change::AddAddress { .. } | Change::DeleteAddress { .. } | Change::Announce { .. } => "SetAddress",
         Change::Ipvs(_) | Change::SetTimeouts { .. } => "SetIPVS",
         Change::Tunnel(_) => "SetTunnel",
+        Change::GrowRuleset(_) | Change::ShrinkRuleset(_) => "SetRuleset",
     }
 }
 

@@ -17,9 +17,11 @@ mod decapsulation;
 mod director;
 mod host;
 mod preparation;
+mod ruleset;
 mod services;
 
 pub use decapsulation::way_to;
+pub use ruleset::retired;
 pub use services::keys;
 
 /// The desired state, and what of the Placements cannot be part of it.
@@ -109,7 +111,8 @@ pub fn desired(view: &View, facts: &Facts) -> Desired {
         if let Some(part) = &placed.spec.virtual_router
             && !part.withdraw
         {
-            let problems = preparation::of_group(&mut desired.state, part, facts);
+            let mut problems = preparation::of_group(&mut desired.state, part, facts);
+            problems.extend(ruleset::of_group(&mut desired.state.ruleset, part));
             desired.note(key, problems);
         }
     }
@@ -120,6 +123,7 @@ pub fn desired(view: &View, facts: &Facts) -> Desired {
             desired.note(key, problems);
         }
     }
+    ruleset::of_unwrapping(&mut desired.state);
     desired
 }
 

@@ -6,6 +6,7 @@
 mod address;
 mod announce;
 mod answer;
+mod connections;
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;
 mod fou;
@@ -13,16 +14,18 @@ mod generic;
 pub mod ipvs;
 mod link;
 pub mod linux;
+mod nft;
 pub mod notify;
 mod socket;
 mod sysctl;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ::ipvs::{DestinationConfig, DestinationKey, ServiceConfig, ServiceKey, Timeouts};
 
 use crate::plan::Change;
+use crate::ruleset::{Firewall, Table};
 use crate::state::{AddressConfig, AddressKey, Facts, Sysctl};
 use crate::tunnel::{GuePort, Receiver};
 
@@ -62,7 +65,7 @@ pub trait Kernel {
     /// As [`Kernel::services`].
     fn service_count(&mut self) -> Result<usize, KernelError>;
 
-    /// Our addresses, and the facts. [`Facts::answered`] is left empty.
+    /// Our addresses, and the facts. [`Facts::answered`] and [`Facts::firewalls`] are left empty.
     ///
     /// # Errors
     /// As the kernel says; an interrupted dump is repeated.
@@ -85,6 +88,30 @@ pub trait Kernel {
     /// # Errors
     /// No such interface, or no raw socket.
     fn answered(&mut self, interface: &str, address: IpAddr) -> Result<bool, KernelError>;
+
+    /// Our table of nftables, `None` when there is none; and a generation of which it is.
+    ///
+    /// # Errors
+    /// [`KernelError::ProgramMissing`] when there is a table and nobody to list it; others as nftables says.
+    fn ruleset(&mut self) -> Result<(Option<Table>, u32), KernelError>;
+
+    /// How many transactions nftables has seen: while the number stands, nobody changed anything.
+    ///
+    /// # Errors
+    /// [`KernelError::RulesetUnsupported`] when there is no nftables.
+    fn ruleset_generation(&mut self) -> Result<u32, KernelError>;
+
+    /// Base chains of other people's tables that drop by policy.
+    ///
+    /// # Errors
+    /// As [`Kernel::ruleset_generation`].
+    fn firewalls(&mut self) -> Result<BTreeSet<Firewall>, KernelError>;
+
+    /// Real servers, with their ports, that IPVS has connections to.
+    ///
+    /// # Errors
+    /// They cannot be listed.
+    fn connections(&mut self) -> Result<BTreeSet<DestinationKey>, KernelError>;
 
     /// Executes changes in order, and says for each whether the kernel took it. One refusal stops nothing: what must
     /// not happen after it is the caller's to leave out. IPVS changes that follow each other go in one send.
@@ -137,6 +164,26 @@ pub enum KernelError {
         path: String,
         /// The system's word for it.
         reason: String,
+    },
+    /// A program that we need is not there.
+    #[error("there is no program {program} in the PATH of lvs-agent: put it into its image (package nftables)")]
+    ProgramMissing {
+        /// Its name.
+        program: &'static str,
+    },
+    /// The kernel lacks a part of nftables.
+    #[error("the kernel refuses what the ruleset is made of ({message}): load {modules} on this node")]
+    RulesetUnsupported {
+        /// The word of nft or of the kernel.
+        message: String,
+        /// What to load.
+        modules: String,
+    },
+    /// nftables refused a transaction: nothing of it was done.
+    #[error("nftables: {message}")]
+    Ruleset {
+        /// The word of nft.
+        message: String,
     },
     /// A socket failed, or a message did not decode.
     #[error("{0}")]

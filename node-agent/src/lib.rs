@@ -22,6 +22,7 @@ pub mod placements;
 pub mod plan;
 pub mod report;
 pub mod return_route;
+pub mod ruleset;
 pub mod run;
 pub mod state;
 pub mod tunnel;

@@ -159,6 +159,7 @@ pub fn kind(change: &Change) -> &'static str {
             Some(_) => "tunnel",
             None => "gue_port",
         },
+        Change::GrowRuleset(_) | Change::ShrinkRuleset(_) => "ruleset",
         Change::Ipvs(change) => match change.destination() {
             Some(_) => "ipvs_destination",
             None => "ipvs_service",

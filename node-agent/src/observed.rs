@@ -12,6 +12,9 @@ use crate::kernel::{Kernel, KernelError};
 use crate::state::{AddressConfig, AddressKey, Facts, Requirement, Sysctl};
 use crate::tunnel::{GuePort, Receiver};
 
+mod nftables;
+pub use nftables::Nftables;
+
 /// The picture.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Observed {
@@ -27,6 +30,10 @@ pub struct Observed {
     pub addresses: BTreeMap<AddressKey, AddressConfig>,
     /// The knobs that were asked for; `None` for one of an interface that is gone, or of a module that is not loaded.
     pub sysctls: BTreeMap<Sysctl, Option<i64>>,
+    /// Our table of nftables.
+    pub nftables: Nftables,
+    /// Real servers that IPVS has connections to; `None` while nobody needed to know.
+    pub connections: Option<BTreeSet<DestinationKey>>,
     /// Why the knobs could not be read the last time; then they are as they were read before, or unknown.
     pub blind: Option<KernelError>,
     /// The rest.
@@ -113,8 +120,13 @@ impl Observed {
     pub fn read_network(&mut self, kernel: &mut impl Kernel) -> Result<(), KernelError> {
         let (addresses, facts) = kernel.network()?;
         let answered = std::mem::take(&mut self.facts.answered);
+        let firewalls = std::mem::take(&mut self.facts.firewalls);
         self.addresses = addresses;
-        self.facts = Facts { answered, ..facts };
+        self.facts = Facts {
+            answered,
+            firewalls,
+            ..facts
+        };
         Ok(())
     }
 

@@ -9,12 +9,14 @@ use ipvs::{ServiceKey, Timeouts};
 use jiff::Timestamp;
 
 use crate::desired::{Desired, address, carrier, desired};
+use crate::kernel::notify::Committed;
 use crate::kernel::{Kernel, KernelError};
 use crate::ledger::{Entry, Journal, Ledger};
 use crate::observed::{Freshness, GuePorts, Ipvs, Observed};
-use crate::plan::{Absence, Change, Plan, Stage, plan, settled};
+use crate::plan::{Absence, Change, Plan, Stage, has_retired, plan, settled};
 use crate::report::{Evidence, report};
-use crate::state::{AddressKey, Sysctl};
+use crate::ruleset::Ruleset;
+use crate::state::{AddressKey, KernelState, Sysctl};
 use crate::view::{PlacementKey, Source, View};
 
 /// One node: its kernel, its ledger, and the picture of it.
@@ -42,6 +44,8 @@ struct Stale {
     sysctls: bool,
     ipvs: bool,
     gue_ports: bool,
+    nftables: bool,
+    firewalls: bool,
 }
 
 /// How far the running audit is.
@@ -81,6 +85,8 @@ impl<K: Kernel, J: Journal> Node<K, J> {
                 sysctls: true,
                 ipvs: true,
                 gue_ports: true,
+                nftables: true,
+                firewalls: true,
             },
             booted,
             statuses: BTreeMap::new(),
@@ -118,6 +124,19 @@ impl<K: Kernel, J: Journal> Node<K, J> {
         self.stale.sysctls = true;
     }
 
+    /// Somebody committed a transaction, says nftables. Says whether it matters: our own do not come back as news.
+    pub fn ruleset_committed(&mut self, committed: Committed) -> bool {
+        let Committed {
+            ours,
+            firewalls,
+            generation,
+        } = committed;
+        let is_news = ours && self.observed.is_news(generation);
+        self.stale.nftables |= is_news;
+        self.stale.firewalls |= firewalls;
+        is_news || firewalls
+    }
+
     /// The cheap look: whether the number of services is not the one we know of, or one of ours is not as we know it. Then
     /// the table is to be read again.
     pub fn ipvs_differs(&mut self) -> bool {
@@ -149,6 +168,8 @@ impl<K: Kernel, J: Journal> Node<K, J> {
                 .read_sysctls(&mut self.kernel, &self.knobs, Freshness::Anew);
             // The kernel has no notifications of these.
             self.audit_gue_ports();
+            self.observed.read_nftables(&mut self.kernel);
+            self.observed.read_firewalls(&mut self.kernel);
             self.audit_services();
         }
         let share = self.audit.rest.len().div_ceil(self.audit.slices);
@@ -188,8 +209,12 @@ impl<K: Kernel, J: Journal> Node<K, J> {
     pub fn preview(&mut self, view: &View) -> Result<Plan, KernelError> {
         self.read(view)?;
         let desired = self.desire(view);
-        self.read_settings(&desired);
-        self.read_gue_ports(&desired);
+        self.read_beside(&desired);
+        match self.observed.nftables.error() {
+            // Without nftables there is no table.
+            None | Some(KernelError::RulesetUnsupported { message: _, modules: _ }) => {}
+            Some(error) => return Err(error.clone()),
+        }
         Ok(plan(&desired.state, &self.observed, &self.ledger, absence(view)))
     }
 
@@ -200,15 +225,13 @@ impl<K: Kernel, J: Journal> Node<K, J> {
     pub fn pass(&mut self, view: &View, now: Timestamp) -> Result<Outcome, KernelError> {
         self.read(view)?;
         let desired = self.desire(view);
-        self.read_settings(&desired);
-        self.read_gue_ports(&desired);
+        self.read_beside(&desired);
         let plan_now = plan(&desired.state, &self.observed, &self.ledger, absence(view));
         self.claim(plan_now.ledger)?;
-        let (done, refusals) = self.execute(plan_now.steps, &desired.state.serves);
+        let (done, refusals) = self.execute(plan_now.steps, &desired.state);
         self.read_back(&done, &refusals)?;
         let desired = self.desire(view);
-        self.read_settings(&desired);
-        self.read_gue_ports(&desired);
+        self.read_beside(&desired);
         let residue = plan(&desired.state, &self.observed, &self.ledger, absence(view));
         self.settle(&desired, view)?;
         let evidence = Evidence {
@@ -220,7 +243,8 @@ impl<K: Kernel, J: Journal> Node<K, J> {
             boot_id: &self.boot_id,
         };
         self.statuses = report(evidence, &self.statuses, now);
-        let unfinished = !residue.steps.is_empty() || !refusals.is_empty() || self.is_blind(&desired);
+        let waits = has_retired(&desired.state, &self.observed);
+        let unfinished = waits || !residue.steps.is_empty() || !refusals.is_empty() || self.is_blind(&desired);
         Ok(Outcome {
             statuses: self.statuses.clone(),
             done,
@@ -235,6 +259,7 @@ impl<K: Kernel, J: Journal> Node<K, J> {
             Ipvs::Unread | Ipvs::Read(_) if self.observed.blind.is_some() => true,
             Ipvs::Unread | Ipvs::Read(_) if matches!(self.observed.timeouts, Some(Err(_))) => true,
             Ipvs::Unread | Ipvs::Read(_) if matches!(self.observed.gue_ports, GuePorts::Failed(_)) => true,
+            Ipvs::Unread | Ipvs::Read(_) if self.observed.lacks_ruleset(&desired.state) => true,
             Ipvs::Unread | Ipvs::Read(_) => !desired.problems.is_empty(),
         }
     }
@@ -250,10 +275,28 @@ impl<K: Kernel, J: Journal> Node<K, J> {
             self.observed.read_ipvs(&mut self.kernel, &self.ledger.services);
             self.stale.ipvs = false;
         }
+        if self.stale.nftables || self.observed.nftables.error().is_some() {
+            self.observed.read_nftables(&mut self.kernel);
+            self.stale.nftables = false;
+        }
+        if self.stale.firewalls {
+            self.observed.read_firewalls(&mut self.kernel);
+            self.stale.firewalls = false;
+        }
         if self.booted && view.source == Source::Disk {
             self.ask_the_link(view);
         }
         Ok(())
+    }
+
+    /// Reads what is only worth knowing for what is desired.
+    fn read_beside(&mut self, desired: &Desired) {
+        self.read_settings(desired);
+        self.read_gue_ports(desired);
+        self.observed.connections = None;
+        if has_retired(&desired.state, &self.observed) {
+            self.observed.read_connections(&mut self.kernel);
+        }
     }
 
     /// Reads what is asked for, and may have to be given back, of the knobs and of the timeouts; `all`'s knobs beside them.
@@ -360,11 +403,13 @@ impl<K: Kernel, J: Journal> Node<K, J> {
     fn execute(
         &mut self,
         steps: Vec<(Stage, Change)>,
-        serves: &BTreeMap<IpAddr, BTreeSet<ServiceKey>>,
+        desired: &KernelState,
     ) -> (Vec<Change>, Vec<(Change, KernelError)>) {
         let services = self.observed.ipvs.table().into_iter();
         let mut execution = Execution {
-            serves,
+            serves: &desired.serves,
+            ruleset: &desired.ruleset,
+            open: self.observed.lacks_ruleset(desired),
             programmed: services.flat_map(|table| table.services.keys().copied()).collect(),
             loud: self.observed.blind.is_some(),
             done: Vec::new(),
@@ -389,6 +434,7 @@ impl<K: Kernel, J: Journal> Node<K, J> {
     fn read_back(&mut self, done: &[Change], refusals: &[(Change, KernelError)]) -> Result<(), KernelError> {
         let touched = done.iter().chain(refusals.iter().map(|(change, _)| change));
         let mut services = BTreeSet::new();
+        let mut transactions = Vec::new();
         let (mut network, mut sysctls) = (false, false);
         for change in touched {
             match change {
@@ -402,6 +448,7 @@ impl<K: Kernel, J: Journal> Node<K, J> {
                     self.stale.gue_ports = true;
                 }
                 Change::Announce { .. } | Change::SetTimeouts { .. } => {}
+                Change::GrowRuleset(transaction) | Change::ShrinkRuleset(transaction) => transactions.push(transaction),
                 Change::Ipvs(change) => {
                     services.insert(change.service());
                 }
@@ -411,6 +458,12 @@ impl<K: Kernel, J: Journal> Node<K, J> {
             self.observed.read_network(&mut self.kernel)?;
         }
         self.stale.sysctls |= sysctls;
+        if !transactions.is_empty() {
+            let is_ruleset = |change: &Change| matches!(change, Change::GrowRuleset(_) | Change::ShrinkRuleset(_));
+            let refused = refusals.iter().any(|(change, _)| is_ruleset(change));
+            self.observed
+                .read_nftables_back(&mut self.kernel, &transactions, refused);
+        }
         for key in services {
             self.observed.read_service(&mut self.kernel, key);
         }
@@ -448,6 +501,10 @@ struct Execution<'a> {
     refusals: Vec<(Change, KernelError)>,
     /// Which services make it worth adding an address.
     serves: &'a BTreeMap<IpAddr, BTreeSet<ServiceKey>>,
+    /// What is desired of nftables.
+    ruleset: &'a Ruleset,
+    /// It could not be read or set.
+    open: bool,
     /// Services in the table.
     programmed: BTreeSet<ServiceKey>,
     /// A host sysctl could not be read or set.
@@ -483,9 +540,14 @@ impl Execution<'_> {
             Stage::SysctlRestore if self.kept_host_address => {
                 Some("a VIP is still on lo, and the host would answer for it")
             }
+            Stage::HostAddressUp | Stage::DirectorAddressUp if self.is_open(change) => {
+                Some("the packet filter that belongs to it could not be set")
+            }
             Stage::DirectorAddressUp if !self.serves(change) => Some("none of its services could be programmed"),
             Stage::Announce if !self.added(change) => Some("the address is not there"),
             Stage::DirectorAddressDown
+            | Stage::RulesetUp
+            | Stage::RulesetDown
             | Stage::HostSysctls
             | Stage::TunnelUp
             | Stage::TunnelSysctls
@@ -502,6 +564,14 @@ impl Execution<'_> {
 
     fn is_on_unready_device(&self, change: &Change) -> bool {
         device_of(change).is_some_and(|name| self.unready.contains(name))
+    }
+
+    /// Whether the address would be there without the packet filter and address translation that is asked for with it.
+    fn is_open(&self, change: &Change) -> bool {
+        let Change::AddAddress { key, config: _ } = change else {
+            return false;
+        };
+        self.open && self.ruleset.concerns(key.address)
     }
 
     /// Whether the table holds a service of the VIP that this change adds.
@@ -534,6 +604,7 @@ impl Execution<'_> {
                     if [Stage::TunnelUp, Stage::TunnelSysctls].contains(&stage) {
                         self.unready.extend(device_of(&change).map(str::to_owned));
                     }
+                    self.open |= stage == Stage::RulesetUp;
                     self.kept_host_address |= stage == Stage::HostAddressDown;
                     self.refusals.push((change, error));
                 }
@@ -552,7 +623,9 @@ fn device_of(change: &Change) -> Option<&str> {
             Some(&key.interface)
         }
         Change::Tunnel(change) => change.device(),
-        Change::Ipvs(_) | Change::SetTimeouts { timeouts: _ } => None,
+        Change::Ipvs(_) | Change::SetTimeouts { timeouts: _ } | Change::GrowRuleset(_) | Change::ShrinkRuleset(_) => {
+            None
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! | stage | why here |
 //! |---|---|
 //! | director address down | first the clients stop coming |
+//! | ruleset up | what IPVS relies on, and what guards it, before it begins; nothing of before is taken away yet |
 //! | host sysctls | a real server is silent, and read back to be, before it has the VIP |
 //! | tunnel up, tunnel sysctls | what unwraps is there, and lets pass, before it has the VIP |
 //! | host address up | |
@@ -13,6 +14,7 @@
 //! | announce | and only then are they told |
 //! | host address down | no director sends here any more: the operator saw to that |
 //! | tunnel down | in reverse: with no VIP on it |
+//! | ruleset down | what nobody goes by any more |
 //! | sysctl restore | silent until the VIP is gone |
 
 mod services;
@@ -26,8 +28,12 @@ use ipvs::{ServiceKey, Timeouts};
 
 use crate::ledger::{Entry, Former, FormerTimeouts, Ledger};
 use crate::observed::Observed;
+use crate::ruleset::Transaction;
 use crate::state::{ADDRESS_PROTOCOL, AddressConfig, AddressKey, AddressScope, KernelState, Knob, Sysctl};
 use crate::tunnel::{self, GuePort};
+
+mod ruleset;
+pub use ruleset::has_retired;
 
 /// One change of the kernel's state. Prints as the line that an administrator would type.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,6 +75,10 @@ pub enum Change {
     Ipvs(ipvs::Change),
     /// Lines of `ip link` or `ip fou`.
     Tunnel(tunnel::Change),
+    /// `nft -f`: what is to be in our table, with all that was in it for us.
+    GrowRuleset(Transaction),
+    /// `nft -f`: what was in our table and is no longer asked for goes.
+    ShrinkRuleset(Transaction),
     /// `arping -U`: gratuitous ARP (unsolicited neighbour advertisement for IPv6), so that the link learns who answers now.
     Announce {
         /// Where and which.
@@ -81,6 +91,7 @@ pub enum Change {
 #[allow(missing_docs, reason = "the module's table says them")]
 pub enum Stage {
     DirectorAddressDown,
+    RulesetUp,
     HostSysctls,
     TunnelUp,
     TunnelSysctls,
@@ -91,6 +102,7 @@ pub enum Stage {
     Announce,
     HostAddressDown,
     TunnelDown,
+    RulesetDown,
     SysctlRestore,
 }
 
@@ -130,6 +142,7 @@ pub fn plan(desired: &KernelState, observed: &Observed, ledger: &Ledger, absence
     addresses(&mut plan, desired, observed, &made);
     sysctls(&mut plan, desired, observed, ledger);
     timeouts(&mut plan, desired, observed, ledger);
+    ruleset::ruleset(&mut plan, desired, observed);
     match absence {
         Absence::IsBelieved => {}
         Absence::IsIgnorance => plan.steps.retain(|(_, change)| !change.takes_away()),
@@ -345,9 +358,12 @@ impl Change {
                 | ipvs::Change::EditDestination { .. } => false,
             },
             Self::Tunnel(change) => change.takes_away(),
-            Self::SetSysctl { .. } | Self::AddAddress { .. } | Self::SetTimeouts { .. } | Self::Announce { .. } => {
-                false
-            }
+            Self::ShrinkRuleset(_) => true,
+            Self::SetSysctl { .. }
+            | Self::AddAddress { .. }
+            | Self::SetTimeouts { .. }
+            | Self::GrowRuleset(_)
+            | Self::Announce { .. } => false,
         }
     }
 }
@@ -388,6 +404,7 @@ impl fmt::Display for Change {
             Self::Ipvs(change) => write!(f, "{change}"),
             Self::Tunnel(change) => write!(f, "{change}"),
             Self::Announce { key } if key.address.is_ipv6() => write!(f, "ndsend {} {}", key.address, key.interface),
+            Self::GrowRuleset(transaction) | Self::ShrinkRuleset(transaction) => write!(f, "{transaction}"),
             Self::Announce { key } => write!(f, "arping -U -c 1 -I {} {}", key.interface, key.address),
         }
     }

@@ -2,13 +2,14 @@
 
 mod concern;
 mod director;
+mod firewall;
 mod host;
 
 pub use concern::Concern;
 
 use std::collections::BTreeMap;
 
-use crds::conditions::{self, PROGRAMMED, Verdict, reason};
+use crds::conditions::{self, BLOCKED_BY_FIREWALL, PROGRAMMED, Verdict, reason};
 use crds::{DestinationState, DirectorReport, HostReport, PlacementStatus, PlacementSummary, RouterPart, RouterReport};
 use jiff::Timestamp;
 
@@ -74,6 +75,7 @@ impl<'a> Evidence<'a> {
         let virtual_router = placed.spec.virtual_router.as_ref();
         let virtual_router = virtual_router.and_then(|part| self.router(part));
         let verdict = self.programmed(key, placed);
+        let blocked = placed.spec.director.as_ref().and_then(|part| self.blocked(part));
         let summary = summary(director.as_ref(), real_server.as_ref(), virtual_router.as_ref());
         // What was not understood is said of the spec that it is in; what was done, of the last good one.
         let seen = placed
@@ -89,7 +91,9 @@ impl<'a> Evidence<'a> {
             summary: Some(summary),
             conditions: conditions::settle(
                 former.map(|former| former.conditions.as_slice()).unwrap_or_default(),
-                [(PROGRAMMED, verdict)],
+                [(PROGRAMMED, verdict)]
+                    .into_iter()
+                    .chain(blocked.map(|verdict| (BLOCKED_BY_FIREWALL, verdict))),
                 Some(seen),
                 now,
             ),
@@ -134,6 +138,11 @@ impl<'a> Evidence<'a> {
         }
         if placed.spec.virtual_router.is_some()
             && let Some(Err(error)) = &self.observed.timeouts
+        {
+            return Verdict::no(reason_of(error), error.to_string());
+        }
+        if concern.needs_ruleset(&self.desired.state)
+            && let Some(error) = self.observed.nftables.error()
         {
             return Verdict::no(reason_of(error), error.to_string());
         }
@@ -193,10 +202,13 @@ fn reason_of(error: &KernelError) -> &'static str {
         KernelError::ModuleMissing
         | KernelError::NoModule { module: _ }
         | KernelError::SchedulerMissing { scheduler: _ }
-        | KernelError::NoSysctl { sysctl: _ } => reason::MODULE_MISSING,
+        | KernelError::NoSysctl { sysctl: _ }
+        | KernelError::ProgramMissing { program: _ }
+        | KernelError::RulesetUnsupported { message: _, modules: _ } => reason::MODULE_MISSING,
         KernelError::Unknown | KernelError::Skipped(_) => reason::PENDING,
         KernelError::Refused { errno: _ }
         | KernelError::NoInterface { interface: _ }
+        | KernelError::Ruleset { message: _ }
         | KernelError::File { path: _, reason: _ }
         | KernelError::Io(_) => reason::KERNEL_REFUSED,
     }

@@ -19,7 +19,7 @@ use crate::api;
 use crate::args::{Paths, Run};
 use crate::identity;
 use crate::kernel::linux::{Linux, LinuxOptions};
-use crate::kernel::notify::Notifications;
+use crate::kernel::notify::{Notifications, RulesetNotifications};
 use crate::ledger::{JournalFile, Ledger, NoJournal};
 use crate::metrics::Metrics;
 use crate::pass::Node;
@@ -66,6 +66,7 @@ pub async fn run(paths: Paths, options: Run) -> Result<()> {
         readiness: readiness.clone(),
     });
     listen(wake.clone())?;
+    listen_to_nftables(wake.clone())?;
     let converging = thread::Builder::new()
         .name("converge".to_owned())
         .spawn(move || agent.run(&inbox))?;
@@ -209,6 +210,30 @@ fn listen(wake: Sender<Wake>) -> Result<()> {
                 Ok(true | false) => {}
                 Err(error) => {
                     tracing::warn!(%error, "the kernel's notifications cannot be read; the audit goes on");
+                    thread::sleep(Duration::from_secs(1));
+                }
+            }
+        }
+    })?;
+    Ok(())
+}
+
+/// Hands nftables' notifications to the loop, for ever. A kernel without nftables has none.
+fn listen_to_nftables(wake: Sender<Wake>) -> Result<()> {
+    let mut notifications = match RulesetNotifications::open() {
+        Ok(notifications) => notifications,
+        Err(error) => {
+            tracing::info!(%error, "no notifications of nftables: the audit looks after our table, where there is one");
+            return Ok(());
+        }
+    };
+    thread::Builder::new().name("nftables".to_owned()).spawn(move || {
+        loop {
+            match notifications.wait(Duration::from_secs(60)) {
+                Ok(Some(committed)) if wake.send(Wake::Ruleset(committed)).is_err() => return,
+                Ok(Some(_) | None) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "nftables' notifications cannot be read; the audit goes on");
                     thread::sleep(Duration::from_secs(1));
                 }
             }

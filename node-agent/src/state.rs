@@ -7,6 +7,8 @@ use ipnet::IpNet;
 use ipvs::{ServiceKey, Table, Timeouts};
 use serde::{Deserialize, Serialize};
 
+use crate::ruleset::{Firewall, Ruleset};
+
 mod sysctl;
 use crate::tunnel::{GuePort, ReadTunnel, Tunnel, is_name_of_ours};
 pub use sysctl::{Knob, Requirement, SILENCE, Sysctl};
@@ -31,6 +33,8 @@ pub struct KernelState {
     pub unwrapping: Unwrapping,
     /// Idle timeouts of IPVS connections; 0 = nobody asks for one.
     pub timeouts: Timeouts,
+    /// Our table of nftables.
+    pub ruleset: Ruleset,
     /// Which services make it worth holding an address: a VIP none of whose services is programmed would only refuse its
     /// clients. Not itself a state of the kernel.
     pub serves: BTreeMap<IpAddr, BTreeSet<ServiceKey>>,
@@ -114,6 +118,8 @@ pub struct Facts {
     pub foreign_addresses: BTreeMap<IpAddr, String>,
     /// VIPs that somebody on the link answered for, when we asked before adding them.
     pub answered: BTreeSet<IpAddr>,
+    /// Base chains of other people's tables that drop by policy.
+    pub firewalls: BTreeSet<Firewall>,
 }
 
 /// A network interface.

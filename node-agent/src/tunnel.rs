@@ -96,6 +96,16 @@ impl TunnelKind {
         }
     }
 
+    /// The IP protocols of the packets that it takes (RFC 2003, 4213, 2473, 2784).
+    pub fn outer_protocols(self) -> &'static [u8] {
+        match self {
+            Self::Ipip => &[4],
+            Self::Sit => &[41],
+            Self::Ip6tnl => &[4, 41],
+            Self::Gre | Self::Ip6gre => &[47],
+        }
+    }
+
     /// Its part of a device's name, which has room for four letters.
     fn short(self) -> &'static str {
         match self {

@@ -7,7 +7,7 @@ use crds::{AddressOwner, DirectorAddress, DirectorPart};
 use ipvs::{Service, ServiceKey};
 
 use super::services::{config, destinations, keys};
-use super::{Problem, address, carrier, not_of_host, preparation, single_address};
+use super::{Problem, address, carrier, not_of_host, preparation, ruleset, single_address};
 use crate::state::{AddressKey, AddressScope, Facts, KernelState};
 
 /// Adds what the part asks for. `hosted` are the VIPs that this node also accepts as the host of a real server.
@@ -45,6 +45,7 @@ pub(super) fn add(
         }
     }
     preparation::of_director(state, part, facts);
+    ruleset::of_director(&mut state.ruleset, part, &vips.keys().copied().collect(), facts);
     for (vip, entry) in &vips {
         if is_held(entry) {
             problems.extend(hold(state, entry, *vip, facts, serves.get(vip)).err());

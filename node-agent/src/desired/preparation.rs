@@ -7,6 +7,7 @@
 //! | NAT, FullNAT over IPv6, masquerade | IPv6 `forwarding`, which is `all`'s alone | as above |
 //! | the same | `accept_ra` 2 where it is 1 | else the kernel drops the default route that it learned |
 //! | FullNAT | `vs.conntrack` | the source is rewritten by conntrack |
+//! | NAT behind another's `forward` chain that drops | `vs.conntrack` | its "established, accept" knows conntrack only |
 //! | persistence | `vs.expire_quiescent_template` | else a client stays with a real server of weight 0 |
 
 use std::net::IpAddr;
@@ -16,6 +17,7 @@ use ipnet::IpNet;
 use ipvs::Timeouts;
 
 use super::Problem;
+use crate::ruleset::Firewall;
 use crate::state::{Facts, KernelState, Knob, Requirement, Sysctl};
 
 /// What the services of a part need.
@@ -26,6 +28,10 @@ pub(super) fn of_director(state: &mut KernelState, part: &DirectorPart, facts: &
     for server in &part.real_servers {
         match server.forwarding_method {
             ForwardingMethod::DR | ForwardingMethod::TUN => continue,
+            // "Established, accept" is what such firewalls let replies through by: they must see the connections.
+            ForwardingMethod::NAT if facts.firewalls.iter().any(Firewall::blocks_replies) => {
+                require(state, Sysctl::of_node(Knob::Conntrack), Requirement::Exactly(1));
+            }
             ForwardingMethod::NAT => {}
             ForwardingMethod::FullNAT => require(state, Sysctl::of_node(Knob::Conntrack), Requirement::Exactly(1)),
         }

@@ -11,6 +11,7 @@ use ipvs::{DestinationKey, Errno, FakeIpvs, ServiceKey, Table, Timeouts};
 use crate::state::{AddressKey, AddressScope, Interface, Knob, LOOPBACK, Route, Sysctl};
 use crate::tunnel::{GuePort, ReadTunnel, Receiver, is_name_of_ours};
 
+mod nftables;
 mod port;
 mod rules;
 mod tunnels;
@@ -41,6 +42,8 @@ pub struct FakeKernel {
     lost_sysctls: bool,
     refused_addresses: BTreeMap<AddressKey, Errno>,
     answered: BTreeSet<IpAddr>,
+    nftables: nftables::FakeNftables,
+    connections: BTreeSet<DestinationKey>,
     crash_after: Option<usize>,
     lost_answers: usize,
     writes: usize,
@@ -89,6 +92,8 @@ impl FakeKernel {
             lost_sysctls: false,
             refused_addresses: BTreeMap::new(),
             answered: BTreeSet::new(),
+            nftables: nftables::FakeNftables::default(),
+            connections: BTreeSet::new(),
             crash_after: None,
             lost_answers: 0,
             writes: 0,
@@ -266,6 +271,8 @@ impl FakeKernel {
         self.ipvs.overwrite(Table::default());
         self.timeouts = TIMEOUTS;
         self.addresses.retain(|_, held| !held.ours);
+        self.nftables.reboot();
+        self.connections.clear();
         for (sysctl, value) in &mut self.sysctls {
             *value = rules::default_of(sysctl.knob);
         }

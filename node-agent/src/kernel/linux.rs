@@ -1,6 +1,6 @@
 //! The real kernel, behind the port.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -8,11 +8,14 @@ use ipvs::message::IpvsMessage;
 use ipvs::{DestinationConfig, DestinationKey, ServiceConfig, ServiceKey, Timeouts};
 
 use super::address::Network;
+use super::connections::connections;
 use super::fou::FouSocket;
 use super::ipvs::{IpvsSocket, service_count};
+use super::nft::Nft;
 use super::sysctl::SysctlFolder;
 use super::{Kernel, KernelError, announce};
 use crate::plan::Change;
+use crate::ruleset::{Firewall, Table};
 use crate::state::{AddressConfig, AddressKey, Facts, Sysctl};
 use crate::tunnel::{self, GuePort, Receiver};
 
@@ -30,6 +33,7 @@ pub struct Linux {
     network: Network,
     sysctls: SysctlFolder,
     fou: FouSocket,
+    nft: Nft,
 }
 
 impl Linux {
@@ -42,6 +46,7 @@ impl Linux {
             network: Network::new(),
             sysctls: SysctlFolder::new(proc_sys_net),
             fou: FouSocket::new(),
+            nft: Nft::new(),
         }
     }
 
@@ -62,6 +67,7 @@ impl Linux {
             Change::SetTimeouts { timeouts } => self.ipvs.execute(&[IpvsMessage::set_config(timeouts)]).remove(0),
             Change::Ipvs(change) => self.ipvs.apply(&[change]).remove(0),
             Change::Tunnel(change) => self.apply_tunnel(change),
+            Change::GrowRuleset(transaction) | Change::ShrinkRuleset(transaction) => Nft::apply(transaction),
         }
     }
 }
@@ -124,6 +130,22 @@ impl Kernel for Linux {
         announce::answered(&link, address)
     }
 
+    fn ruleset(&mut self) -> Result<(Option<Table>, u32), KernelError> {
+        self.nft.read()
+    }
+
+    fn ruleset_generation(&mut self) -> Result<u32, KernelError> {
+        self.nft.generation()
+    }
+
+    fn firewalls(&mut self) -> Result<BTreeSet<Firewall>, KernelError> {
+        self.nft.firewalls()
+    }
+
+    fn connections(&mut self) -> Result<BTreeSet<DestinationKey>, KernelError> {
+        connections()
+    }
+
     fn apply(&mut self, changes: &[Change]) -> Vec<Result<(), KernelError>> {
         let mut results = Vec::with_capacity(changes.len());
         let mut rest = changes;
@@ -150,6 +172,8 @@ fn of_ipvs(change: &Change) -> Option<&ipvs::Change> {
         | Change::DeleteAddress { key: _, config: _ }
         | Change::SetTimeouts { timeouts: _ }
         | Change::Tunnel(_)
+        | Change::GrowRuleset(_)
+        | Change::ShrinkRuleset(_)
         | Change::Announce { key: _ } => None,
     }
 }

@@ -9,6 +9,9 @@ use socket2::SockRef;
 
 use super::socket::HEADER;
 
+mod ruleset;
+pub use ruleset::{Committed, RulesetNotifications};
+
 /// `RTMGRP_LINK`, `_IPV4_IFADDR`, `_IPV4_ROUTE`, `_IPV6_IFADDR`, `_IPV6_ROUTE` (include/uapi/linux/rtnetlink.h).
 const GROUPS: u32 = 0x1 | 0x10 | 0x40 | 0x100 | 0x400;
 

@@ -12,6 +12,8 @@ use ipvs::{DestinationKey, Errno};
 mod methods;
 mod tunnels;
 
+mod ruleset;
+
 const VIP: &str = "192.168.56.100";
 
 const DIRECTOR: &str = "
@@ -119,6 +121,12 @@ fn f39_a_director_programs_ipvs_before_the_vip_and_announces_last() {
     check(
         &outcome.done,
         &expect![[r#"
+            nft add table inet lvs_operator
+            nft add set inet lvs_operator vips4 { type ipv4_addr; }
+            nft add chain inet lvs_operator guard { type filter hook input priority 110; policy accept; }
+            nft add element inet lvs_operator vips4 { 192.168.56.100 }
+            nft add rule inet lvs_operator guard meta l4proto { 1, 58 } accept
+            nft add rule inet lvs_operator guard ip daddr @vips4 counter drop
             ipvsadm -A -t 192.168.56.100:80 -s rr
             ipvsadm -a -t 192.168.56.100:80 -r 192.168.56.30:80 -g -w 1
             ipvsadm -a -t 192.168.56.100:80 -r 192.168.56.40:80 -g -w 3
@@ -279,6 +287,7 @@ fn going_down_is_going_up_in_reverse() {
         &expect![[r#"
             ip address del 192.168.56.100/32 dev eth0
             ipvsadm -D -t 192.168.56.100:80
+            nft delete table inet lvs_operator
         "#]],
     );
     let mut node = self::node();

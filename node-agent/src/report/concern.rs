@@ -8,6 +8,7 @@ use ipvs::ServiceKey;
 
 use crate::desired::keys;
 use crate::plan::{Change, vip_of};
+use crate::ruleset::Transaction;
 use crate::state::{KernelState, Knob, Sysctl};
 use crate::view::Placed;
 
@@ -16,6 +17,7 @@ use crate::view::Placed;
 pub struct Concern {
     vips: BTreeSet<IpAddr>,
     marks: BTreeSet<ServiceKey>,
+    servers: BTreeSet<IpAddr>,
     is_host: bool,
     /// It has real servers by TUN here.
     pub(super) unwraps: bool,
@@ -45,9 +47,12 @@ impl Concern {
         let vips: BTreeSet<IpAddr> = vips.collect();
         let services = placed.spec.director.iter().flat_map(|part| &part.services);
         let keys = services.flat_map(|service| keys(service, vips.iter().copied()));
+        let servers = placed.spec.director.iter().flat_map(|part| &part.real_servers);
+        let servers = servers.flat_map(|server| &server.addresses);
         let is_mark = |key: &ServiceKey| vip_of(key).is_none();
         Self {
             marks: keys.map(|(key, _)| key).filter(is_mark).collect(),
+            servers: servers.filter_map(|text| text.parse().ok()).collect(),
             vips,
             is_host: placed.spec.real_server.is_some(),
             unwraps: placed.spec.real_server.iter().any(unwraps),
@@ -59,6 +64,19 @@ impl Concern {
     /// Whether anything that the Placement asks for rests on sysctls.
     pub(super) fn needs_sysctls(&self, desired: &KernelState) -> bool {
         desired.sysctls.keys().any(|sysctl| self.covers_sysctl(sysctl))
+    }
+
+    /// Whether anything that the Placement asks for rests on nftables.
+    pub(super) fn needs_ruleset(&self, desired: &KernelState) -> bool {
+        let KernelState { ruleset, .. } = desired;
+        self.vips.iter().any(|vip| ruleset.concerns(*vip)) || (self.is_member && !ruleset.masquerade.is_empty())
+    }
+
+    /// Elements name their VIPs and real servers. Rules are the node's: they concern every director.
+    fn covers_transaction(&self, transaction: &Transaction) -> bool {
+        let named = transaction.addresses();
+        let is_named = self.vips.union(&self.servers).any(|address| named.contains(address));
+        is_named || (!transaction.is_elements_only() && (self.is_director || self.is_member))
     }
 
     /// Sysctls are the node's: they concern every Placement of the kind that asks for them.
@@ -85,6 +103,9 @@ impl Concern {
             | Change::Announce { key } => self.vips.contains(&key.address),
             Change::Ipvs(change) => self.covers_service(&change.service()),
             Change::Tunnel(_) => self.unwraps,
+            Change::GrowRuleset(transaction) | Change::ShrinkRuleset(transaction) => {
+                self.covers_transaction(transaction)
+            }
         }
     }
 

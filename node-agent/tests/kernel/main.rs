@@ -16,6 +16,7 @@ use node_agent::plan::Change;
 use node_agent::state::{AddressConfig, AddressKey, AddressScope, Facts, Interface, Knob, Sysctl};
 
 mod ipvs;
+mod ruleset;
 mod tunnel;
 mod wrapped;
 

@@ -1,6 +1,6 @@
 //! The fake kernel behind the port.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipvs::{DestinationConfig, DestinationKey, Errno, ServiceConfig, ServiceKey, Timeouts};
@@ -8,6 +8,7 @@ use ipvs::{DestinationConfig, DestinationKey, Errno, ServiceConfig, ServiceKey, 
 use super::FakeKernel;
 use crate::kernel::{Kernel, KernelError, answer};
 use crate::plan::Change;
+use crate::ruleset::{Firewall, Table};
 use crate::state::{AddressConfig, AddressKey, Facts, Sysctl};
 use crate::tunnel::{GuePort, Receiver};
 
@@ -111,6 +112,26 @@ impl Kernel for FakeKernel {
         Ok(self.answered.contains(&address))
     }
 
+    fn ruleset(&mut self) -> Result<(Option<Table>, u32), KernelError> {
+        self.alive()?;
+        self.nftables.list()
+    }
+
+    fn ruleset_generation(&mut self) -> Result<u32, KernelError> {
+        self.alive()?;
+        self.nftables.generation()
+    }
+
+    fn firewalls(&mut self) -> Result<BTreeSet<Firewall>, KernelError> {
+        self.alive()?;
+        self.nftables.firewalls()
+    }
+
+    fn connections(&mut self) -> Result<BTreeSet<DestinationKey>, KernelError> {
+        self.alive()?;
+        Ok(self.connections.clone())
+    }
+
     fn apply(&mut self, changes: &[Change]) -> Vec<Result<(), KernelError>> {
         changes.iter().map(|change| self.apply_one(change)).collect()
     }
@@ -153,6 +174,7 @@ impl FakeKernel {
                 Ok(())
             }
             Change::Tunnel(change) => self.change_tunnel(change),
+            Change::GrowRuleset(transaction) | Change::ShrinkRuleset(transaction) => self.nftables.apply(transaction),
             Change::Announce { key } => self.interface(&key.interface).map(|_| ()),
         }
     }

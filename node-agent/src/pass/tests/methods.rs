@@ -89,14 +89,24 @@ fn nat_forwards_replies_from_inside_and_tells_nobody_of_a_shorter_way() {
     up_and_down(
         NAT,
         &expect![[r#"
-        sysctl -w net.ipv4.conf.all.send_redirects=0
-        sysctl -w net.ipv4.conf.eth1.send_redirects=0
-        sysctl -w net.ipv4.conf.eth1.forwarding=1
-        ipvsadm -A -t 192.168.56.100:80 -s rr
-        ipvsadm -a -t 192.168.56.100:80 -r 10.0.0.30:8080 -m -w 1
-        ip address add 192.168.56.100/32 dev eth0 proto 77
-        arping -U -c 1 -I eth0 192.168.56.100
-    "#]],
+            nft add table inet lvs_operator
+            nft add set inet lvs_operator replies4 { type ipv4_addr . inet_proto . inet_service; }
+            nft add set inet lvs_operator vips4 { type ipv4_addr; }
+            nft add chain inet lvs_operator guard { type filter hook input priority 110; policy accept; }
+            nft add chain inet lvs_operator missed_replies { type filter hook forward priority 110; policy accept; }
+            nft add element inet lvs_operator replies4 { 10.0.0.30 . 6 . 8080 }
+            nft add element inet lvs_operator vips4 { 192.168.56.100 }
+            nft add rule inet lvs_operator guard meta l4proto { 1, 58 } accept
+            nft add rule inet lvs_operator guard ip daddr @vips4 counter drop
+            nft add rule inet lvs_operator missed_replies ip saddr . meta l4proto . th sport @replies4 counter drop
+            sysctl -w net.ipv4.conf.all.send_redirects=0
+            sysctl -w net.ipv4.conf.eth1.send_redirects=0
+            sysctl -w net.ipv4.conf.eth1.forwarding=1
+            ipvsadm -A -t 192.168.56.100:80 -s rr
+            ipvsadm -a -t 192.168.56.100:80 -r 10.0.0.30:8080 -m -w 1
+            ip address add 192.168.56.100/32 dev eth0 proto 77
+            arping -U -c 1 -I eth0 192.168.56.100
+        "#]],
     );
 }
 
@@ -105,13 +115,28 @@ fn full_nat_needs_conntrack_and_no_silence_about_redirects() {
     up_and_down(
         &NAT.replace("forwardingMethod: NAT", "forwardingMethod: FullNAT"),
         &expect![[r#"
-        sysctl -w net.ipv4.conf.eth1.forwarding=1
-        sysctl -w net.ipv4.vs.conntrack=1
-        ipvsadm -A -t 192.168.56.100:80 -s rr
-        ipvsadm -a -t 192.168.56.100:80 -r 10.0.0.30:8080 -m -w 1
-        ip address add 192.168.56.100/32 dev eth0 proto 77
-        arping -U -c 1 -I eth0 192.168.56.100
-    "#]],
+            nft add table inet lvs_operator
+            nft add map inet lvs_operator fullnat_ports4 { type ipv4_addr . inet_proto . ipv4_addr . inet_service : verdict; }
+            nft add set inet lvs_operator vips4 { type ipv4_addr; }
+            nft add chain inet lvs_operator connections { type filter hook postrouting priority 99; policy accept; }
+            nft add chain inet lvs_operator fullnat_interface
+            nft add chain inet lvs_operator guard { type filter hook input priority 110; policy accept; }
+            nft add chain inet lvs_operator source_nat { type nat hook postrouting priority 99; policy accept; }
+            nft add element inet lvs_operator fullnat_ports4 { 192.168.56.100 . 6 . 10.0.0.30 . 8080 : goto fullnat_interface }
+            nft add element inet lvs_operator vips4 { 192.168.56.100 }
+            nft add rule inet lvs_operator connections ct state invalid counter
+            nft add rule inet lvs_operator fullnat_interface masquerade
+            nft add rule inet lvs_operator guard meta l4proto { 1, 58 } accept
+            nft add rule inet lvs_operator guard ct direction 1 accept
+            nft add rule inet lvs_operator guard ip daddr @vips4 counter drop
+            nft add rule inet lvs_operator source_nat ct original ip daddr . meta l4proto . ip daddr . th dport vmap @fullnat_ports4
+            sysctl -w net.ipv4.conf.eth1.forwarding=1
+            sysctl -w net.ipv4.vs.conntrack=1
+            ipvsadm -A -t 192.168.56.100:80 -s rr
+            ipvsadm -a -t 192.168.56.100:80 -r 10.0.0.30:8080 -m -w 1
+            ip address add 192.168.56.100/32 dev eth0 proto 77
+            arping -U -c 1 -I eth0 192.168.56.100
+        "#]],
     );
 }
 
@@ -131,6 +156,16 @@ fn ipv6_nat_keeps_the_learned_default_route() {
     check(
         &outcome.done,
         &expect![[r#"
+            nft add table inet lvs_operator
+            nft add set inet lvs_operator replies6 { type ipv6_addr . inet_proto . inet_service; }
+            nft add set inet lvs_operator vips6 { type ipv6_addr; }
+            nft add chain inet lvs_operator guard { type filter hook input priority 110; policy accept; }
+            nft add chain inet lvs_operator missed_replies { type filter hook forward priority 110; policy accept; }
+            nft add element inet lvs_operator replies6 { fd10::30 . 6 . 8080 }
+            nft add element inet lvs_operator vips6 { fd56::100 }
+            nft add rule inet lvs_operator guard meta l4proto { 1, 58 } accept
+            nft add rule inet lvs_operator guard ip6 daddr @vips6 counter drop
+            nft add rule inet lvs_operator missed_replies ip6 saddr . meta l4proto . th sport @replies6 counter drop
             sysctl -w net.ipv6.conf.eth0.accept_ra=2
             sysctl -w net.ipv6.conf.eth1.accept_ra=2
             sysctl -w net.ipv6.conf.all.forwarding=1
@@ -146,12 +181,13 @@ fn ipv6_nat_keeps_the_learned_default_route() {
     check(
         &down.done,
         &expect![[r#"
-        ip address del fd56::100/128 dev eth0
-        ipvsadm -D -t [fd56::100]:80
-        sysctl -w net.ipv6.conf.all.forwarding=0
-        sysctl -w net.ipv6.conf.eth1.accept_ra=1
-        sysctl -w net.ipv6.conf.eth0.accept_ra=1
-    "#]],
+            ip address del fd56::100/128 dev eth0
+            ipvsadm -D -t [fd56::100]:80
+            nft delete table inet lvs_operator
+            sysctl -w net.ipv6.conf.all.forwarding=0
+            sysctl -w net.ipv6.conf.eth1.accept_ra=1
+            sysctl -w net.ipv6.conf.eth0.accept_ra=1
+        "#]],
     );
     assert!(node.kernel().network().unwrap().1.routes.iter().any(learned));
 }
@@ -162,13 +198,19 @@ fn f7_persistence_lets_clients_leave_a_real_server_of_weight_0() {
     up_and_down(
         &DIRECTOR.replace("scheduler: rr", persistent),
         &expect![[r#"
-        sysctl -w net.ipv4.vs.expire_quiescent_template=1
-        ipvsadm -A -t 192.168.56.100:80 -s rr -p 60
-        ipvsadm -a -t 192.168.56.100:80 -r 192.168.56.30:80 -g -w 1
-        ipvsadm -a -t 192.168.56.100:80 -r 192.168.56.40:80 -g -w 3
-        ip address add 192.168.56.100/32 dev eth0 proto 77
-        arping -U -c 1 -I eth0 192.168.56.100
-    "#]],
+            nft add table inet lvs_operator
+            nft add set inet lvs_operator vips4 { type ipv4_addr; }
+            nft add chain inet lvs_operator guard { type filter hook input priority 110; policy accept; }
+            nft add element inet lvs_operator vips4 { 192.168.56.100 }
+            nft add rule inet lvs_operator guard meta l4proto { 1, 58 } accept
+            nft add rule inet lvs_operator guard ip daddr @vips4 counter drop
+            sysctl -w net.ipv4.vs.expire_quiescent_template=1
+            ipvsadm -A -t 192.168.56.100:80 -s rr -p 60
+            ipvsadm -a -t 192.168.56.100:80 -r 192.168.56.30:80 -g -w 1
+            ipvsadm -a -t 192.168.56.100:80 -r 192.168.56.40:80 -g -w 3
+            ip address add 192.168.56.100/32 dev eth0 proto 77
+            arping -U -c 1 -I eth0 192.168.56.100
+        "#]],
     );
 }
 
@@ -177,10 +219,15 @@ fn a_membership_forwards_both_ways_and_sets_timeouts() {
     up_and_down(
         GROUP,
         &expect![[r#"
-        sysctl -w net.ipv4.conf.eth0.forwarding=1
-        sysctl -w net.ipv4.conf.eth1.forwarding=1
-        ipvsadm --set 1200 0 0
-    "#]],
+            nft add table inet lvs_operator
+            nft add chain inet lvs_operator connections { type filter hook postrouting priority 99; policy accept; }
+            nft add chain inet lvs_operator source_nat { type nat hook postrouting priority 99; policy accept; }
+            nft add rule inet lvs_operator connections ct state invalid counter
+            nft add rule inet lvs_operator source_nat oifname "eth0" ip saddr 10.0.0.0/24 masquerade
+            sysctl -w net.ipv4.conf.eth0.forwarding=1
+            sysctl -w net.ipv4.conf.eth1.forwarding=1
+            ipvsadm --set 1200 0 0
+        "#]],
     );
 }
 
@@ -253,12 +300,18 @@ fn a_mark_makes_its_vips_worth_holding() {
     up_and_down(
         &marked,
         &expect![[r#"
-        ipvsadm -A -f 10 -s rr
-        ipvsadm -a -f 10 -r 192.168.56.30:0 -g -w 1
-        ipvsadm -a -f 10 -r 192.168.56.40:0 -g -w 3
-        ip address add 192.168.56.100/32 dev eth0 proto 77
-        arping -U -c 1 -I eth0 192.168.56.100
-    "#]],
+            nft add table inet lvs_operator
+            nft add set inet lvs_operator vips4 { type ipv4_addr; }
+            nft add chain inet lvs_operator guard { type filter hook input priority 110; policy accept; }
+            nft add element inet lvs_operator vips4 { 192.168.56.100 }
+            nft add rule inet lvs_operator guard meta l4proto { 1, 58 } accept
+            nft add rule inet lvs_operator guard ip daddr @vips4 counter drop
+            ipvsadm -A -f 10 -s rr
+            ipvsadm -a -f 10 -r 192.168.56.30:0 -g -w 1
+            ipvsadm -a -f 10 -r 192.168.56.40:0 -g -w 3
+            ip address add 192.168.56.100/32 dev eth0 proto 77
+            arping -U -c 1 -I eth0 192.168.56.100
+        "#]],
     );
 }
 
@@ -269,14 +322,29 @@ fn full_nats_own_addresses_come_and_go_with_the_vips() {
     up_and_down(
         &sources,
         &expect![[r#"
-        sysctl -w net.ipv4.conf.eth1.forwarding=1
-        sysctl -w net.ipv4.vs.conntrack=1
-        ipvsadm -A -t 192.168.56.100:80 -s rr
-        ipvsadm -a -t 192.168.56.100:80 -r 10.0.0.30:8080 -m -w 1
-        ip address add 192.168.56.100/32 dev eth0 proto 77
-        ip address add 10.0.0.5/32 dev eth1 proto 77
-        arping -U -c 1 -I eth0 192.168.56.100
-        arping -U -c 1 -I eth1 10.0.0.5
-    "#]],
+            nft add table inet lvs_operator
+            nft add map inet lvs_operator fullnat_ports4 { type ipv4_addr . inet_proto . ipv4_addr . inet_service : verdict; }
+            nft add set inet lvs_operator vips4 { type ipv4_addr; }
+            nft add chain inet lvs_operator connections { type filter hook postrouting priority 99; policy accept; }
+            nft add chain inet lvs_operator fullnat_from_dabeb841
+            nft add chain inet lvs_operator guard { type filter hook input priority 110; policy accept; }
+            nft add chain inet lvs_operator source_nat { type nat hook postrouting priority 99; policy accept; }
+            nft add element inet lvs_operator fullnat_ports4 { 192.168.56.100 . 6 . 10.0.0.30 . 8080 : goto fullnat_from_dabeb841 }
+            nft add element inet lvs_operator vips4 { 192.168.56.100 }
+            nft add rule inet lvs_operator connections ct state invalid counter
+            nft add rule inet lvs_operator fullnat_from_dabeb841 snat ip to 10.0.0.5
+            nft add rule inet lvs_operator guard meta l4proto { 1, 58 } accept
+            nft add rule inet lvs_operator guard ct direction 1 accept
+            nft add rule inet lvs_operator guard ip daddr @vips4 counter drop
+            nft add rule inet lvs_operator source_nat ct original ip daddr . meta l4proto . ip daddr . th dport vmap @fullnat_ports4
+            sysctl -w net.ipv4.conf.eth1.forwarding=1
+            sysctl -w net.ipv4.vs.conntrack=1
+            ipvsadm -A -t 192.168.56.100:80 -s rr
+            ipvsadm -a -t 192.168.56.100:80 -r 10.0.0.30:8080 -m -w 1
+            ip address add 192.168.56.100/32 dev eth0 proto 77
+            ip address add 10.0.0.5/32 dev eth1 proto 77
+            arping -U -c 1 -I eth0 192.168.56.100
+            arping -U -c 1 -I eth1 10.0.0.5
+        "#]],
     );
 }

@@ -55,13 +55,34 @@ fn f21_what_unwraps_lets_pass_before_it_has_the_vip() {
     check(
         &outcome.done,
         &expect![[r#"
-        sysctl -w net.ipv4.conf.eth0.arp_ignore=1
-        sysctl -w net.ipv4.conf.eth0.arp_announce=2
-        ip link add lvs-ipip-5daf67 type ipip local 10.20.0.30 remote any && ip link set lvs-ipip-5daf67 up alias lvs-operator
-        ip fou add port 6080 gue
-        sysctl -w net.ipv4.conf.lvs-ipip-5daf67.rp_filter=2
-        ip address add 192.168.56.100/32 dev lvs-ipip-5daf67 scope host proto 77
-    "#]],
+            nft add table inet lvs_operator
+            nft add set inet lvs_operator directors4 { type ipv4_addr; }
+            nft add set inet lvs_operator outer_ports4 { type ipv4_addr . inet_service; }
+            nft add set inet lvs_operator outer_protocols4 { type ipv4_addr . inet_proto; }
+            nft add set inet lvs_operator segments_1428_4 { type ipv4_addr; }
+            nft add set inet lvs_operator tunnel_vips4 { type ifname . ipv4_addr; }
+            nft add set inet lvs_operator tunnel_vips6 { type ifname . ipv6_addr; }
+            nft add set inet lvs_operator tunnels { type ifname; }
+            nft add chain inet lvs_operator segments { type filter hook output priority -150; policy accept; }
+            nft add chain inet lvs_operator unwrapped { type filter hook prerouting priority -300; policy accept; }
+            nft add element inet lvs_operator directors4 { 10.20.0.20 }
+            nft add element inet lvs_operator outer_ports4 { 10.20.0.30 . 6080 }
+            nft add element inet lvs_operator outer_protocols4 { 10.20.0.30 . 4 }
+            nft add element inet lvs_operator segments_1428_4 { 192.168.56.100 }
+            nft add element inet lvs_operator tunnel_vips4 { "lvs-ipip-5daf67" . 192.168.56.100 }
+            nft add element inet lvs_operator tunnels { "lvs-ipip-5daf67" }
+            nft add rule inet lvs_operator segments ip saddr @segments_1428_4 tcp option maxseg size set 1428
+            nft add rule inet lvs_operator unwrapped ip daddr . meta l4proto @outer_protocols4 ip saddr != @directors4 counter drop
+            nft add rule inet lvs_operator unwrapped ip daddr . udp dport @outer_ports4 ip saddr != @directors4 counter drop
+            nft add rule inet lvs_operator unwrapped iifname @tunnels iifname . ip daddr != @tunnel_vips4 counter drop
+            nft add rule inet lvs_operator unwrapped iifname @tunnels iifname . ip6 daddr != @tunnel_vips6 counter drop
+            sysctl -w net.ipv4.conf.eth0.arp_ignore=1
+            sysctl -w net.ipv4.conf.eth0.arp_announce=2
+            ip link add lvs-ipip-5daf67 type ipip local 10.20.0.30 remote any && ip link set lvs-ipip-5daf67 up alias lvs-operator
+            ip fou add port 6080 gue
+            sysctl -w net.ipv4.conf.lvs-ipip-5daf67.rp_filter=2
+            ip address add 192.168.56.100/32 dev lvs-ipip-5daf67 scope host proto 77
+        "#]],
     );
     assert_eq!((prepared(&outcome), message(&outcome)), (vec![VIP.to_owned()], ""));
     assert_eq!(programmed(&outcome).0, "True");
@@ -70,12 +91,13 @@ fn f21_what_unwraps_lets_pass_before_it_has_the_vip() {
     check(
         &pass(&mut node, &nothing()).done,
         &expect![[r#"
-        ip address del 192.168.56.100/32 dev lvs-ipip-5daf67
-        ip fou del port 6080
-        ip link delete lvs-ipip-5daf67
-        sysctl -w net.ipv4.conf.eth0.arp_announce=0
-        sysctl -w net.ipv4.conf.eth0.arp_ignore=0
-    "#]],
+            ip address del 192.168.56.100/32 dev lvs-ipip-5daf67
+            ip fou del port 6080
+            ip link delete lvs-ipip-5daf67
+            nft delete table inet lvs_operator
+            sysctl -w net.ipv4.conf.eth0.arp_announce=0
+            sysctl -w net.ipv4.conf.eth0.arp_ignore=0
+        "#]],
     );
     assert!(node.ledger.is_empty() && node.kernel().tunnels().is_empty());
 }
@@ -226,13 +248,31 @@ fn a_vip_of_real_servers_by_dr_and_by_tun_is_on_lo_and_on_the_device() {
     check(
         &outcome.done,
         &expect![[r#"
-        sysctl -w net.ipv4.conf.eth0.arp_ignore=1
-        sysctl -w net.ipv4.conf.eth0.arp_announce=2
-        ip link add lvs-ipip-5daf67 type ipip local 10.20.0.30 remote any && ip link set lvs-ipip-5daf67 up alias lvs-operator
-        sysctl -w net.ipv4.conf.lvs-ipip-5daf67.rp_filter=2
-        ip address add 192.168.56.100/32 dev lo scope host proto 77
-        ip address add 192.168.56.100/32 dev lvs-ipip-5daf67 scope host proto 77
-    "#]],
+            nft add table inet lvs_operator
+            nft add set inet lvs_operator directors4 { type ipv4_addr; }
+            nft add set inet lvs_operator outer_protocols4 { type ipv4_addr . inet_proto; }
+            nft add set inet lvs_operator segments_1440_4 { type ipv4_addr; }
+            nft add set inet lvs_operator tunnel_vips4 { type ifname . ipv4_addr; }
+            nft add set inet lvs_operator tunnel_vips6 { type ifname . ipv6_addr; }
+            nft add set inet lvs_operator tunnels { type ifname; }
+            nft add chain inet lvs_operator segments { type filter hook output priority -150; policy accept; }
+            nft add chain inet lvs_operator unwrapped { type filter hook prerouting priority -300; policy accept; }
+            nft add element inet lvs_operator directors4 { 10.20.0.20 }
+            nft add element inet lvs_operator outer_protocols4 { 10.20.0.30 . 4 }
+            nft add element inet lvs_operator segments_1440_4 { 192.168.56.100 }
+            nft add element inet lvs_operator tunnel_vips4 { "lvs-ipip-5daf67" . 192.168.56.100 }
+            nft add element inet lvs_operator tunnels { "lvs-ipip-5daf67" }
+            nft add rule inet lvs_operator segments ip saddr @segments_1440_4 tcp option maxseg size set 1440
+            nft add rule inet lvs_operator unwrapped ip daddr . meta l4proto @outer_protocols4 ip saddr != @directors4 counter drop
+            nft add rule inet lvs_operator unwrapped iifname @tunnels iifname . ip daddr != @tunnel_vips4 counter drop
+            nft add rule inet lvs_operator unwrapped iifname @tunnels iifname . ip6 daddr != @tunnel_vips6 counter drop
+            sysctl -w net.ipv4.conf.eth0.arp_ignore=1
+            sysctl -w net.ipv4.conf.eth0.arp_announce=2
+            ip link add lvs-ipip-5daf67 type ipip local 10.20.0.30 remote any && ip link set lvs-ipip-5daf67 up alias lvs-operator
+            sysctl -w net.ipv4.conf.lvs-ipip-5daf67.rp_filter=2
+            ip address add 192.168.56.100/32 dev lo scope host proto 77
+            ip address add 192.168.56.100/32 dev lvs-ipip-5daf67 scope host proto 77
+        "#]],
     );
     let outcome = pass(&mut node, &api(TUN));
     check(
@@ -250,10 +290,31 @@ fn ipv6_in_ipv4_and_the_reverse_have_their_devices() {
     check(
         &pass(&mut node, &api(&spec)).done,
         &expect![[r#"
-        ip link add lvs-sit-5daf67 type sit local 10.20.0.30 remote any && ip link set lvs-sit-5daf67 up alias lvs-operator
-        ip fou add port 6080 gue
-        ip address add fd56::100/128 dev lvs-sit-5daf67 nodad preferred_lft 0 proto 77
-    "#]],
+            nft add table inet lvs_operator
+            nft add set inet lvs_operator directors4 { type ipv4_addr; }
+            nft add set inet lvs_operator outer_ports4 { type ipv4_addr . inet_service; }
+            nft add set inet lvs_operator outer_protocols4 { type ipv4_addr . inet_proto; }
+            nft add set inet lvs_operator segments_1408_6 { type ipv6_addr; }
+            nft add set inet lvs_operator tunnel_vips4 { type ifname . ipv4_addr; }
+            nft add set inet lvs_operator tunnel_vips6 { type ifname . ipv6_addr; }
+            nft add set inet lvs_operator tunnels { type ifname; }
+            nft add chain inet lvs_operator segments { type filter hook output priority -150; policy accept; }
+            nft add chain inet lvs_operator unwrapped { type filter hook prerouting priority -300; policy accept; }
+            nft add element inet lvs_operator directors4 { 10.20.0.20 }
+            nft add element inet lvs_operator outer_ports4 { 10.20.0.30 . 6080 }
+            nft add element inet lvs_operator outer_protocols4 { 10.20.0.30 . 41 }
+            nft add element inet lvs_operator segments_1408_6 { fd56::100 }
+            nft add element inet lvs_operator tunnel_vips6 { "lvs-sit-5daf67" . fd56::100 }
+            nft add element inet lvs_operator tunnels { "lvs-sit-5daf67" }
+            nft add rule inet lvs_operator segments ip6 saddr @segments_1408_6 tcp option maxseg size set 1408
+            nft add rule inet lvs_operator unwrapped ip daddr . meta l4proto @outer_protocols4 ip saddr != @directors4 counter drop
+            nft add rule inet lvs_operator unwrapped ip daddr . udp dport @outer_ports4 ip saddr != @directors4 counter drop
+            nft add rule inet lvs_operator unwrapped iifname @tunnels iifname . ip daddr != @tunnel_vips4 counter drop
+            nft add rule inet lvs_operator unwrapped iifname @tunnels iifname . ip6 daddr != @tunnel_vips6 counter drop
+            ip link add lvs-sit-5daf67 type sit local 10.20.0.30 remote any && ip link set lvs-sit-5daf67 up alias lvs-operator
+            ip fou add port 6080 gue
+            ip address add fd56::100/128 dev lvs-sit-5daf67 nodad preferred_lft 0 proto 77
+        "#]],
     );
     let mut kernel = kernel();
     kernel.add_foreign_address("eth0", "fd20::30".parse().unwrap(), 64);
@@ -263,12 +324,31 @@ fn ipv6_in_ipv4_and_the_reverse_have_their_devices() {
     check(
         &outcome.done,
         &expect![[r#"
-        sysctl -w net.ipv4.conf.eth0.arp_ignore=1
-        sysctl -w net.ipv4.conf.eth0.arp_announce=2
-        ip link add lvs-gre6-48a9c3 type ip6gre local fd20::30 remote any icsum && ip link set lvs-gre6-48a9c3 up alias lvs-operator
-        sysctl -w net.ipv4.conf.lvs-gre6-48a9c3.rp_filter=2
-        ip address add 192.168.56.100/32 dev lvs-gre6-48a9c3 scope host proto 77
-    "#]],
+            nft add table inet lvs_operator
+            nft add set inet lvs_operator directors4 { type ipv4_addr; }
+            nft add set inet lvs_operator directors6 { type ipv6_addr; }
+            nft add set inet lvs_operator outer_protocols6 { type ipv6_addr . inet_proto; }
+            nft add set inet lvs_operator segments_1412_4 { type ipv4_addr; }
+            nft add set inet lvs_operator tunnel_vips4 { type ifname . ipv4_addr; }
+            nft add set inet lvs_operator tunnel_vips6 { type ifname . ipv6_addr; }
+            nft add set inet lvs_operator tunnels { type ifname; }
+            nft add chain inet lvs_operator segments { type filter hook output priority -150; policy accept; }
+            nft add chain inet lvs_operator unwrapped { type filter hook prerouting priority -300; policy accept; }
+            nft add element inet lvs_operator directors4 { 10.20.0.20 }
+            nft add element inet lvs_operator outer_protocols6 { fd20::30 . 47 }
+            nft add element inet lvs_operator segments_1412_4 { 192.168.56.100 }
+            nft add element inet lvs_operator tunnel_vips4 { "lvs-gre6-48a9c3" . 192.168.56.100 }
+            nft add element inet lvs_operator tunnels { "lvs-gre6-48a9c3" }
+            nft add rule inet lvs_operator segments ip saddr @segments_1412_4 tcp option maxseg size set 1412
+            nft add rule inet lvs_operator unwrapped ip6 daddr . meta l4proto @outer_protocols6 ip6 saddr != @directors6 counter drop
+            nft add rule inet lvs_operator unwrapped iifname @tunnels iifname . ip daddr != @tunnel_vips4 counter drop
+            nft add rule inet lvs_operator unwrapped iifname @tunnels iifname . ip6 daddr != @tunnel_vips6 counter drop
+            sysctl -w net.ipv4.conf.eth0.arp_ignore=1
+            sysctl -w net.ipv4.conf.eth0.arp_announce=2
+            ip link add lvs-gre6-48a9c3 type ip6gre local fd20::30 remote any icsum && ip link set lvs-gre6-48a9c3 up alias lvs-operator
+            sysctl -w net.ipv4.conf.lvs-gre6-48a9c3.rp_filter=2
+            ip address add 192.168.56.100/32 dev lvs-gre6-48a9c3 scope host proto 77
+        "#]],
     );
     assert_eq!(prepared(&outcome), [VIP]);
 }
@@ -292,12 +372,20 @@ fn beside_a_foreign_tunnel_only_the_directors_packets_are_taken() {
     check(
         &outcome.done,
         &expect![[r#"
-        ip link add lvs-ipip-e2b266 type ipip local 10.20.0.30 remote 10.20.0.20 && ip link set lvs-ipip-e2b266 up alias lvs-operator
-        sysctl -w net.ipv4.conf.lvs-ipip-e2b266.rp_filter=2
-        ip address add 192.168.56.100/32 dev lvs-ipip-e2b266 scope host proto 77
-        ip address del 192.168.56.100/32 dev lvs-ipip-5daf67
-        ip link delete lvs-ipip-5daf67
-    "#]],
+            nft add element inet lvs_operator tunnel_vips4 { "lvs-ipip-e2b266" . 192.168.56.100 }
+            nft add element inet lvs_operator tunnels { "lvs-ipip-e2b266" }
+            ip link add lvs-ipip-e2b266 type ipip local 10.20.0.30 remote 10.20.0.20 && ip link set lvs-ipip-e2b266 up alias lvs-operator
+            sysctl -w net.ipv4.conf.lvs-ipip-e2b266.rp_filter=2
+            ip address add 192.168.56.100/32 dev lvs-ipip-e2b266 scope host proto 77
+            ip address del 192.168.56.100/32 dev lvs-ipip-5daf67
+            ip link delete lvs-ipip-5daf67
+            nft flush chain inet lvs_operator unwrapped
+            nft delete element inet lvs_operator tunnel_vips4 { "lvs-ipip-5daf67" . 192.168.56.100 }
+            nft delete element inet lvs_operator tunnels { "lvs-ipip-5daf67" }
+            nft delete set inet lvs_operator outer_protocols4
+            nft add rule inet lvs_operator unwrapped iifname @tunnels iifname . ip daddr != @tunnel_vips4 counter drop
+            nft add rule inet lvs_operator unwrapped iifname @tunnels iifname . ip6 daddr != @tunnel_vips6 counter drop
+        "#]],
     );
     assert_eq!(prepared(&outcome), [VIP]);
     pass(&mut node, &nothing());
