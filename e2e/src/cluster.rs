@@ -108,11 +108,11 @@ impl ControlPlane {
         self.apply(&namespace.to_string()).map(drop)
     }
 
-    /// Adds a Node as a kubelet does: ready, with its address.
+    /// Adds a Node as a kubelet does: ready, with its addresses, of each family.
     ///
     /// # Errors
     /// When it is refused.
-    pub fn add_node(&self, name: &str, address: &str, labels: &[(&str, &str)]) -> Result<()> {
+    pub fn add_node(&self, name: &str, addresses: &[&str], labels: &[(&str, &str)]) -> Result<()> {
         let labels: serde_json::Map<_, _> = labels
             .iter()
             .map(|(name, value)| ((*name).to_owned(), json!(value)))
@@ -122,11 +122,11 @@ impl ControlPlane {
             "metadata": {"name": name, "labels": labels},
         });
         self.apply(&node.to_string())?;
+        let internal = addresses.iter().map(|address| ("InternalIP", *address));
+        let all = internal.chain([("Hostname", name)]);
+        let addresses: Vec<_> = all.map(|(kind, address)| json!({"type": kind, "address": address})).collect();
         node["status"] = json!({
-            "addresses": [
-                {"type": "InternalIP", "address": address},
-                {"type": "Hostname", "address": name},
-            ],
+            "addresses": addresses,
             "conditions": [{
                 "type": "Ready", "status": "True", "reason": "Lab",
                 "message": "a network namespace of the lab",

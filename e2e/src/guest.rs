@@ -39,7 +39,8 @@ impl Guest {
     pub fn boot(image: &RootImage, folder: &Path, programs: &[PathBuf]) -> Result<Self> {
         let accelerator = Accelerator::of_this_machine(image)?;
         let second = programs_disk(folder, programs)?;
-        progress::step(&format!("booting the guest ({accelerator:?})"), || {
+        let suite = image.suite.name();
+        progress::step(&format!("booting the guest of {suite} ({accelerator:?})"), || {
             let boot = || Self::boot_once(image, accelerator, folder, &second);
             boot().or_else(|error| {
                 progress::say(&format!("the guest did not boot, once more: {error:#}"));

@@ -1,5 +1,6 @@
-//! One guest and one control plane for many tests.
+//! One guest and one control plane for many tests; a guest of another suite for those that ask for it.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process;
@@ -10,7 +11,8 @@ use anyhow::{Result, anyhow};
 
 use crate::control_plane::ControlPlane;
 use crate::guest::Guest;
-use crate::{clock, go_tools, product, progress, root_image, settings, tools};
+use crate::root_image::{self, Suite};
+use crate::{clock, go_tools, product, progress, settings, tools};
 
 /// How many folders of earlier runs stay.
 const KEPT_RUNS: usize = 4;
@@ -19,7 +21,7 @@ const KEPT_RUNS: usize = 4;
 #[derive(Debug)]
 pub struct Lab {
     folder: PathBuf,
-    guest: Mutex<Option<Arc<Guest>>>,
+    guests: Mutex<BTreeMap<Suite, Arc<Guest>>>,
     control_plane: Mutex<(u32, Option<Arc<ControlPlane>>)>,
 }
 
@@ -36,7 +38,7 @@ impl Lab {
         fs::create_dir_all(&folder)?;
         Ok(Self {
             folder,
-            guest: Mutex::default(),
+            guests: Mutex::default(),
             control_plane: Mutex::default(),
         })
     }
@@ -47,32 +49,39 @@ impl Lab {
         &self.folder
     }
 
-    /// Guest and control plane, with the chart installed; both start at the same time.
+    /// A guest of this suite and the control plane, with the chart installed; both start at the same time.
     ///
     /// # Errors
     /// When one does not start.
-    pub fn start(&self) -> Result<(Arc<Guest>, Arc<ControlPlane>)> {
+    pub fn start(&self, suite: Suite) -> Result<(Arc<Guest>, Arc<ControlPlane>)> {
         tools::ensure()?;
         thread::scope(|scope| {
-            let guest = scope.spawn(|| self.guest());
+            let guest = scope.spawn(|| self.guest(suite));
             let control_plane = self.control_plane();
             let guest = guest.join().unwrap_or_else(|_| Err(anyhow!("the boot panicked")));
             Ok((guest?, control_plane?))
         })
     }
 
-    fn guest(&self) -> Result<Arc<Guest>> {
-        let mut current = lock(&self.guest);
-        if let Some(guest) = current.as_ref() {
+    fn guest(&self, suite: Suite) -> Result<Arc<Guest>> {
+        let mut guests = lock(&self.guests);
+        if let Some(guest) = guests.get(&suite) {
             match guest.death() {
                 None => return Ok(guest.clone()),
                 Some(death) => progress::say(&format!("the guest is booted anew: {death:#}")),
             }
         }
-        *current = None;
-        let image = root_image::root_image()?;
-        let guest = Arc::new(Guest::boot(&image, &self.folder, &product::guest_programs()?)?);
-        *current = Some(guest.clone());
+        // Two at a time at most, for the memory's sake: the usual one, and the one that is asked for.
+        guests.retain(|other, _| *other == Suite::default() && *other != suite);
+        let image = root_image::root_image(suite)?;
+        let folder = if suite == Suite::default() {
+            self.folder.clone()
+        } else {
+            self.folder.join(suite.name())
+        };
+        fs::create_dir_all(&folder)?;
+        let guest = Arc::new(Guest::boot(&image, &folder, &product::guest_programs()?)?);
+        guests.insert(suite, guest.clone());
         Ok(guest)
     }
 
@@ -96,17 +105,19 @@ impl Lab {
         lock(&self.control_plane).1 = None;
     }
 
-    /// The next test gets a new guest.
-    pub fn give_up_guest(&self) {
-        *lock(&self.guest) = None;
+    /// The next test of this suite gets a new guest.
+    pub fn give_up_guest(&self, suite: Suite) {
+        lock(&self.guests).remove(&suite);
     }
 
     /// Ends everything.
     pub fn end(&self) {
         self.give_up_control_plane();
-        self.give_up_guest();
+        lock(&self.guests).clear();
         // Big, and of no use to anybody.
-        drop(fs::remove_file(self.folder.join("programs.img")));
+        for suite in ["", Suite::Bookworm.name(), Suite::Sid.name()] {
+            drop(fs::remove_file(self.folder.join(suite).join("programs.img")));
+        }
         for number in 0..=lock(&self.control_plane).0 {
             let folder = self.folder.join(format!("control-plane-{number}"));
             drop(fs::remove_dir_all(folder.join("etcd")));

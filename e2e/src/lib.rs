@@ -12,6 +12,7 @@ pub mod certificates;
 pub mod clock;
 pub mod cluster;
 pub mod control_plane;
+pub mod endpoint;
 pub mod evidence;
 pub mod go_tools;
 pub mod guest;

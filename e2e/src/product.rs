@@ -251,7 +251,7 @@ fn kubeconfig_path(host: &Host) -> String {
 /// # Errors
 /// When it is not built.
 pub fn guest_programs() -> Result<Vec<PathBuf>> {
-    ["lab-init", "lvs-agent", "ipvs-player", KERNEL_TESTS]
+    ["lab-init", "lab-echo", "lvs-agent", "ipvs-player", KERNEL_TESTS]
         .into_iter()
         .map(program)
         .collect()

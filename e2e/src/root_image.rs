@@ -1,4 +1,4 @@
-//! The guest's disk: stock Debian packages, nothing of ours but a few lines that start init.
+//! The guests' disks: stock Debian packages, nothing of ours but a few lines that start init.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -9,7 +9,33 @@ use anyhow::{Context, Result, bail};
 
 use crate::{cache, tools};
 
-const SUITE: &str = "trixie";
+/// A suite of Debian, for its stock kernel and the tools of its time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Suite {
+    /// Linux 6.1.
+    Bookworm,
+    /// Linux 6.12: where no other is asked for.
+    #[default]
+    Trixie,
+    /// The newest that Debian has: Linux 7.2 when this was written.
+    Sid,
+}
+
+impl Suite {
+    /// All of them, the oldest first.
+    pub const ALL: [Self; 3] = [Self::Bookworm, Self::Trixie, Self::Sid];
+
+    /// Debian's own name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bookworm => "bookworm",
+            Self::Trixie => "trixie",
+            Self::Sid => "sid",
+        }
+    }
+}
+
 const PACKAGES: &[&str] = &[
     "conntrack",
     "curl",
@@ -45,9 +71,11 @@ esac
 mount -t ext4 -o ro /dev/vdb /lab && exec /lab/lab-init
 "#;
 
-/// What QEMU needs to boot the guest.
+/// What QEMU needs to boot a guest.
 #[derive(Clone, Debug)]
 pub struct RootImage {
+    /// Where its packages are from.
+    pub suite: Suite,
     /// A short name for this content.
     pub key: String,
     /// The kernel as Debian ships it.
@@ -58,14 +86,15 @@ pub struct RootImage {
     pub disk: PathBuf,
 }
 
-/// The root disk, from the cache or made now.
+/// The root disk of a suite, from the cache or made now.
 ///
 /// # Errors
 /// When it cannot be made.
-pub fn root_image() -> Result<RootImage> {
-    let recipe = format!("{SUITE} {PACKAGES:?} {BOOT}");
-    let folder = cache::folder("guest", &recipe, make)?;
+pub fn root_image(suite: Suite) -> Result<RootImage> {
+    let recipe = format!("{} {PACKAGES:?} {BOOT}", suite.name());
+    let folder = cache::folder(&format!("guest-{}", suite.name()), &recipe, |folder| make(suite, folder))?;
     Ok(RootImage {
+        suite,
         key: cache::key(&recipe),
         kernel: folder.join("vmlinuz"),
         initrd: folder.join("initrd"),
@@ -73,14 +102,17 @@ pub fn root_image() -> Result<RootImage> {
     })
 }
 
-fn make(folder: &Path) -> Result<()> {
+fn make(suite: Suite, folder: &Path) -> Result<()> {
     if !tools::is_root() {
         bail!("the guest's root folder has files of several owners: run `cargo xtask setup` as root once");
     }
     let root = folder.join("root");
     let include = format!("--include={}", PACKAGES.join(","));
     let mut mmdebstrap = Command::new("mmdebstrap");
-    tools::run(mmdebstrap.args(["--variant=apt", &include, SUITE]).arg(&root))?;
+    mmdebstrap.args(["--variant=apt", &include]);
+    // A mirror of sid may be older than the few days for which its list is valid.
+    mmdebstrap.arg("--aptopt=Acquire::Check-Valid-Until \"false\"");
+    tools::run(mmdebstrap.arg(suite.name()).arg(&root))?;
     fs::create_dir_all(root.join("lab"))?;
     let boot = root.join("lab-boot");
     fs::write(&boot, BOOT)?;

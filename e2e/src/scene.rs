@@ -16,6 +16,7 @@ use crate::lab::Lab;
 use crate::process::{HostProcess, Signal};
 use crate::product::{self, Agent, AgentOptions, NodeFolders};
 use crate::program::Program;
+use crate::root_image::Suite;
 use crate::topology::{Host, HostPlan, Topology};
 use crate::{clock, evidence, progress, settings};
 
@@ -29,6 +30,8 @@ pub struct Scene {
     pub name: String,
     /// The Kubernetes namespace that is its own.
     pub namespace: String,
+    /// Where its kernel and the tools in its guest are from.
+    pub suite: Suite,
     guest: Arc<Guest>,
     control_plane: Arc<ControlPlane>,
     // Fields are dropped in this order: programs before the hosts that they run on.
@@ -38,15 +41,15 @@ pub struct Scene {
     topology: OnceLock<Topology>,
 }
 
-/// Plays a test to its end and clears up after it.
+/// Plays a test to its end, on the kernel of a suite, and clears up after it.
 ///
 /// # Errors
 /// The test's own; a panic is one, too.
-pub fn play(lab: &Lab, name: &str, test: Test) -> Result<()> {
+pub fn play(lab: &Lab, suite: Suite, name: &str, test: Test) -> Result<()> {
     let begin = clock::now();
-    let (guest, control_plane) = lab.start()?;
+    let (guest, control_plane) = lab.start(suite)?;
     progress::say(&format!("== {name}"));
-    let scene = Scene::set(name, guest, control_plane)?;
+    let scene = Scene::set(name, suite, guest, control_plane)?;
     let result = panic::catch_unwind(AssertUnwindSafe(|| test(&scene)))
         .unwrap_or_else(|panic| Err(anyhow!("it panicked: {}", text_of(&*panic))));
     let took = begin.elapsed().as_secs_f64();
@@ -77,12 +80,13 @@ fn text_of(panic: &(dyn Any + Send)) -> &str {
 }
 
 impl Scene {
-    fn set(name: &str, guest: Arc<Guest>, control_plane: Arc<ControlPlane>) -> Result<Self> {
+    fn set(name: &str, suite: Suite, guest: Arc<Guest>, control_plane: Arc<ControlPlane>) -> Result<Self> {
         let namespace = file_name(name).replace('_', "-");
         control_plane.add_namespace(&namespace)?;
         Ok(Self {
             name: name.to_owned(),
             namespace,
+            suite,
             guest,
             control_plane,
             agents: Mutex::default(),
@@ -148,7 +152,9 @@ impl Scene {
         } else {
             Vec::new()
         };
-        self.control_plane.add_node(name, &self.host(name)?.address, &labels)
+        let host = self.host(name)?;
+        self.control_plane
+            .add_node(name, &[&host.address, &host.address6], &labels)
     }
 
     /// Applies manifests, with `NAMESPACE` in them replaced by the test's own.
@@ -289,6 +295,7 @@ impl Scene {
         let Self {
             name,
             namespace,
+            suite,
             guest,
             control_plane,
             agents,
@@ -300,7 +307,7 @@ impl Scene {
         let leftovers = format!("rm -rf {LOGS} /tmp/captures; [ -z \"$(ls /run/netns)\" ]");
         if let Err(error) = guest.run(&Program::shell(&leftovers)) {
             progress::say(&format!("{name} leaves a guest that is not clean: {error:#}"));
-            lab.give_up_guest();
+            lab.give_up_guest(suite);
         }
         // After a failure anything may be wrong with the objects; a new cluster is six seconds.
         let cleared = if passed {

@@ -2,7 +2,7 @@
 
 mod plan;
 
-pub use plan::{FAR_LAN, HostPlan, LAN, one_lan, routed};
+pub use plan::{FAR_LAN, HostPlan, INSIDE_LAN, LAN, REMOTE_LAN, director_between, ipv4, ipv6, one_lan, remote, routed};
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -22,6 +22,8 @@ pub struct Host {
     pub name: String,
     /// Its address on eth0.
     pub address: String,
+    /// Its IPv6 address there.
+    pub address6: String,
     guest: Arc<Guest>,
 }
 
@@ -138,11 +140,11 @@ impl Topology {
         self.connect_bridges()?;
         for plan in plans {
             let (lan, last) = plan.links.first().copied().context("a host without a link")?;
-            let address = format!("192.168.{lan}.{last}");
             let (name, guest) = (plan.name.clone(), self.guest.clone());
             let host = Arc::new(Host {
                 name: name.clone(),
-                address,
+                address: ipv4(lan, last),
+                address6: ipv6(lan, last),
                 guest,
             });
             lock(&self.hosts).insert(name, (plan.clone(), host));
@@ -241,14 +243,9 @@ fn configure(guest: &Guest, plan: &HostPlan) -> Result<()> {
     line(&mut batch, format_args!("link set lo up"));
     line(&mut batch, format_args!("link set nlmon0 up"));
     for (at, (lan, last)) in plan.links.iter().enumerate() {
-        line(
-            &mut batch,
-            format_args!("address add 192.168.{lan}.{last}/24 dev eth{at}"),
-        );
-        line(
-            &mut batch,
-            format_args!("address add fd00:{lan}::{last}/64 dev eth{at} nodad"),
-        );
+        let (four, six) = (ipv4(*lan, *last), ipv6(*lan, *last));
+        line(&mut batch, format_args!("address add {four}/24 dev eth{at}"));
+        line(&mut batch, format_args!("address add {six}/64 dev eth{at} nodad"));
     }
     if let (true, Some((lan, last))) = (plan.management, plan.links.first()) {
         line(&mut batch, format_args!("address add 10.99.{lan}.{last}/16 dev mgmt0"));
@@ -262,15 +259,17 @@ fn configure(guest: &Guest, plan: &HostPlan) -> Result<()> {
             format_args!("route add 10.0.2.2/32 via 10.99.0.1 dev mgmt0"),
         );
     }
-    if let Some(gateway) = &plan.gateway {
-        line(&mut batch, format_args!("route add default via {gateway}"));
+    if let Some((lan, last)) = plan.gateway {
+        line(&mut batch, format_args!("route add default via {}", ipv4(lan, last)));
+        line(&mut batch, format_args!("route add ::/0 via {}", ipv6(lan, last)));
     }
     let mut first = String::new();
     make_links(&mut first, plan);
     // Without duplicate address detection: else addresses are tentative for a second, and a
     // snapshot then differs by itself.
     let dad = links.iter().map(|link| format!(" net.ipv6.conf.{link}.accept_dad=0"));
-    let sysctls = format!("net.ipv4.ip_forward={}", u8::from(plan.forwards));
+    let forwards = u8::from(plan.forwards);
+    let sysctls = format!("net.ipv4.ip_forward={forwards} net.ipv6.conf.all.forwarding={forwards}");
     let sysctls = dad.fold(sysctls, |all, one| all + &one);
     let script = format!("ip -batch - <<END\n{first}END\n[ $? = 0 ] && sysctl -qw {sysctls} && exec ip -batch -");
     guest

@@ -1,11 +1,12 @@
-//! Real servers and real clients: nginx and curl, socat for UDP.
+//! Real servers and real clients: nginx and curl, socat for UDP; the lab's own echo for SCTP, and for much at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use crate::endpoint::{Endpoint, Transport};
 use crate::guest_process::GuestProcess;
 use crate::process::Signal;
 use crate::program::Program;
@@ -52,6 +53,10 @@ pub fn nginx(host: &Host, ports: &[u16]) -> Result<GuestProcess> {
 pub struct Answers {
     /// How often each server answered.
     pub by_server: BTreeMap<String, usize>,
+    /// Who answered, in the order of the answers.
+    pub order: Vec<String>,
+    /// The client's addresses as the servers saw them.
+    pub seen: BTreeSet<String>,
     /// The requests without an answer.
     pub failed: Vec<Failure>,
     /// The slowest answer, in milliseconds.
@@ -99,23 +104,41 @@ impl Answers {
                 Some((clock, rest)) => (clock.parse().unwrap_or_default(), rest),
                 None => (0, line),
             };
-            let Some(line) = line.strip_prefix("= ") else { continue };
-            let mut words = line.splitn(4, ' ');
-            let mut word = || words.next().unwrap_or_default();
-            let (status, server, time, error) = (word(), word(), word(), word());
-            if status == "200" {
-                *answers.by_server.entry(server.to_owned()).or_default() += 1;
-                let slow = answers.slowest_milliseconds.max(milliseconds(time));
-                answers.slowest_milliseconds = slow;
-            } else {
-                let reason = format!("{error} (status {status}, after {time} s)");
-                answers.failed.push(Failure {
-                    clock_milliseconds: clock,
-                    reason,
-                });
+            if let Some(line) = line.strip_prefix("= ") {
+                answers.add(clock, line);
             }
         }
         answers
+    }
+
+    /// By what stands before the `=` of each line.
+    fn parse_by_endpoint(text: &str) -> BTreeMap<Endpoint, Self> {
+        let mut all: BTreeMap<Endpoint, Self> = BTreeMap::new();
+        for (endpoint, line) in text.lines().filter_map(|line| line.split_once(" = ")) {
+            if let Ok(endpoint) = endpoint.parse() {
+                all.entry(endpoint).or_default().add(0, line);
+            }
+        }
+        all
+    }
+
+    /// Status, server, what it saw, seconds, error.
+    fn add(&mut self, clock: u64, line: &str) {
+        let mut words = line.splitn(5, ' ');
+        let mut word = || words.next().unwrap_or_default();
+        let (status, server, seen, time, error) = (word(), word(), word(), word(), word());
+        if status == "200" {
+            *self.by_server.entry(server.to_owned()).or_default() += 1;
+            self.order.push(server.to_owned());
+            self.seen.insert(seen.to_owned());
+            self.slowest_milliseconds = self.slowest_milliseconds.max(milliseconds(time));
+        } else {
+            let reason = format!("{error} (status {status}, after {time} s)");
+            self.failed.push(Failure {
+                clock_milliseconds: clock,
+                reason,
+            });
+        }
     }
 }
 
@@ -150,7 +173,7 @@ impl fmt::Display for Answers {
 
 /// One line for each request on standard error, which curl does not buffer. The name of an
 /// empty header is nothing, so a failed request still has all its columns.
-const FORMAT: &str = "%{stderr}= %{http_code} %header{x-server} %{time_total} %{errormsg}\\n";
+const FORMAT: &str = "%{stderr}= %{http_code} %header{x-server} %header{x-client} %{time_total} %{errormsg}\\n";
 
 fn curl(url: &str, more: &[&str]) -> Program {
     let patience = PATIENCE_SECONDS.to_string();
@@ -220,6 +243,78 @@ impl RunningClient {
     }
 }
 
+/// Starts the lab's echo; it answers its host's name, and the client's address as it sees it, on these endpoints. Their
+/// addresses may come later.
+///
+/// # Errors
+/// When it does not start.
+pub fn echo(host: &Host, endpoints: &[Endpoint]) -> Result<GuestProcess> {
+    let fixed = ["/lab/lab-echo", "serve", &host.name].map(str::to_owned);
+    let words = fixed.into_iter().chain(endpoints.iter().map(Endpoint::to_string));
+    let process = host.start(Program::new(words), "echo", false)?;
+    process.wait_for("lab-echo: ready", READY)?;
+    Ok(process)
+}
+
+/// Asks each endpoint a number of times, each time by a new connection, and all endpoints at once: TCP by curl (there
+/// is nginx), the others by the echo's client.
+///
+/// # Errors
+/// When a client cannot run, or says nothing of an endpoint.
+pub fn ask(client: &Host, wanted: &[(Endpoint, u32)]) -> Result<BTreeMap<Endpoint, Answers>> {
+    let (http, others): (Vec<_>, Vec<_>) = wanted.iter().partition(|(endpoint, _)| endpoint.transport == Transport::Tcp);
+    let mut script = String::new();
+    for (endpoint, number) in http {
+        let format = FORMAT.replace("= ", &format!("{endpoint} = "));
+        let fixed = format!("curl --silent --output /dev/null --max-time {PATIENCE_SECONDS} -H 'Connection: close'");
+        let line = format!("{fixed} --write-out '{format}' 'http://{}/?[1-{number}]' &\n", endpoint.at);
+        script.push_str(&line);
+    }
+    if !others.is_empty() {
+        let words: Vec<_> = others.iter().map(|(endpoint, number)| format!("'{endpoint}={number}'")).collect();
+        script.push_str(&format!("/lab/lab-echo ask {} &\n", words.join(" ")));
+    }
+    let most = wanted.iter().map(|(_, number)| *number).max().unwrap_or_default();
+    let limit = Duration::from_secs(30 + u64::from(most * PATIENCE_SECONDS));
+    let output = client.program(Program::shell(&format!("{script}wait")).timeout(limit))?;
+    let said = output.stdout + &output.stderr;
+    let answers = Answers::parse_by_endpoint(&said);
+    for (endpoint, number) in wanted {
+        let got = answers.get(endpoint).map_or(0, Answers::total);
+        anyhow::ensure!(got == *number as usize, "{got} of {number} requests to {endpoint} ended:\n{said}");
+    }
+    Ok(answers)
+}
+
+/// Connections that are kept, and used all the time; they end when this is dropped.
+#[derive(Debug)]
+pub struct Held(GuestProcess);
+
+impl Held {
+    /// Opens a number of them to the echo behind an endpoint, one after the other.
+    ///
+    /// # Errors
+    /// When one is not answered.
+    pub fn open(client: &Host, from: Option<&str>, endpoint: &Endpoint, number: u32) -> Result<(Self, Answers)> {
+        let from = from.map(|from| format!("--from {from} ")).unwrap_or_default();
+        let line = format!("/lab/lab-echo hold {from}{endpoint}={number}");
+        let process = client.start(Program::line(&line), "hold", false)?;
+        process.wait_for("holding", READY)?;
+        let answers = Answers::parse_by_endpoint(&process.output()?).remove(endpoint);
+        Ok((Self(process), answers.context("no connection")?))
+    }
+
+    /// How many of them were lost until now, a line each.
+    ///
+    /// # Errors
+    /// When the guest does not answer.
+    pub fn lost(&self) -> Result<Vec<String>> {
+        let said = self.0.output()?;
+        let lost = said.lines().filter(|line| line.starts_with("lost "));
+        Ok(lost.map(str::to_owned).collect())
+    }
+}
+
 /// Starts a UDP server that answers its host's name *from* `address`: a reply from another one
 /// than the client asked would be nobody's. The address may come later.
 ///
@@ -250,7 +345,7 @@ pub fn udp_requests(client: &Host, address: &str, port: u16, number: u32) -> Res
         "for i in $(seq {number}); do
             (exec 3<>/dev/udp/{address}/{port}; echo request >&3
             r=$(timeout 15 dd bs=1500 count=1 status=none <&3) && [ -n \"$r\" ] \\
-                && echo \"= 200 $r 0 \" || echo '= 000  0 no answer') &
+                && echo \"= 200 $r  0 \" || echo '= 000   0 no answer') &
         done; wait"
     );
     let limit = Duration::from_secs(30 + 3 * u64::from(number));
@@ -264,14 +359,24 @@ mod tests {
 
     #[test]
     fn lines_of_curl() {
-        let text = "1234 = 200 rs1 0.012345 \n\
-            1334 = 000  6.001000 Connection timed out after 6001 milliseconds\n\
-            1434 = 200 rs2 1.5 \n";
+        let text = "1234 = 200 rs1 192.0.2.1 0.012345 \n\
+            1334 = 000   6.001000 Connection timed out after 6001 milliseconds\n\
+            1434 = 200 rs2 192.0.2.1 1.5 \n";
         let answers = Answers::parse(text, true);
         assert_eq!((answers.of("rs1"), answers.of("rs2"), answers.total()), (1, 1, 3));
         assert_eq!(answers.slowest_milliseconds, 1500);
         assert_eq!(answers.failed[0].clock_milliseconds, 1334);
         assert!(answers.failed[0].reason.starts_with("Connection timed out"));
         assert!(answers.expect_all().is_err());
+        assert_eq!((answers.order.len(), answers.seen.len()), (2, 1));
+    }
+
+    #[test]
+    fn lines_of_many_endpoints() {
+        let text = "TCP:[fd56::100]:80 = 200 rs1 fd56::200 0.1 \nnoise\nUDP:192.0.2.9:53 = 000   4.0 timed out\n\
+            TCP:[fd56::100]:80 = 200 rs2 fd56::200 0.1 \n";
+        let all = Answers::parse_by_endpoint(text);
+        assert_eq!(all[&"TCP:[fd56::100]:80".parse().expect("tcp")].order, ["rs1", "rs2"]);
+        assert_eq!(all[&"UDP:192.0.2.9:53".parse().expect("udp")].failed.len(), 1);
     }
 }

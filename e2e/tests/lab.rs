@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use e2e::lab::Lab;
+use e2e::root_image::Suite;
 use e2e::scene::{self, Test};
 use e2e::settings;
 use e2e::shop;
@@ -32,9 +33,12 @@ mod survival;
 #[path = "lab/traffic.rs"]
 mod traffic;
 
-/// Every module's tests, in the order in which they run.
-fn all() -> Vec<(&'static str, Test)> {
-    [
+/// A test of a name, and the kernel that it runs on.
+type Entry = (Suite, String, Test);
+
+/// Every module's tests, in the order in which they run; those of other kernels last, each guest's together.
+fn all() -> Vec<Entry> {
+    let usual = [
         itself::TESTS,
         traffic::TESTS,
         codec::TESTS,
@@ -46,8 +50,21 @@ fn all() -> Vec<(&'static str, Test)> {
         survival::TESTS,
         reboot::TESTS,
         faults::TESTS,
-    ]
-    .concat()
+    ];
+    let mut all = on(Suite::default(), &usual.concat());
+    let others = [codec::TESTS].concat();
+    for suite in Suite::ALL.into_iter().filter(|suite| *suite != Suite::default()) {
+        let named = on(suite, &others).into_iter();
+        all.extend(named.map(|(suite, name, test)| (suite, format!("{}::{name}", suite.name()), test)));
+    }
+    all
+}
+
+fn on(suite: Suite, tests: &[(&str, Test)]) -> Vec<Entry> {
+    tests
+        .iter()
+        .map(|(name, test)| (suite, (*name).to_owned(), *test))
+        .collect()
 }
 
 fn main() -> ExitCode {
@@ -62,10 +79,11 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let trial = |(name, test): (&'static str, Test)| {
+    let trial = |(suite, name, test): Entry| {
         let used = lab.clone();
+        let played = name.clone();
         let run = move || match used {
-            Some(lab) => scene::play(&lab, name, test).map_err(|e| Failed::from(format!("{e:#}"))),
+            Some(lab) => scene::play(&lab, suite, &played, test).map_err(|e| Failed::from(format!("{e:#}"))),
             None => Err(Failed::from("needs the lab: cargo xtask lab")),
         };
         Trial::test(name, run).with_ignored_flag(lab.is_none())

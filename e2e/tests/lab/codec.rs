@@ -42,7 +42,7 @@ fn kernel_tests(scene: &Scene) -> Result<()> {
 
 /// One process plays both, so that nothing but the operations costs time.
 fn random_operations(scene: &Scene) -> Result<()> {
-    let sequences: u64 = if settings::is_set(settings::LONG) { 2000 } else { 200 };
+    let sequences: u64 = if settings::is_set(settings::LONG) { 5000 } else { 500 };
     let play = format!(
         "ip link set lo up && exec /lab/ipvs-player --throw-away-namespace \
          --sequences {sequences} --operations 20 --text-every 10"

@@ -61,7 +61,7 @@ const DISTURBANCES: &[Disturbance] = &[
     disturbance(
         "dir1",
         "ip link set eth0 down; ip -4 address flush dev eth0; ip link set eth0 up; \
-         ip address add fd00:56::10/64 dev eth0 nodad; ip address add 192.168.56.10/24 dev eth0",
+         ip address add fd56::10/64 dev eth0 nodad; ip address add 192.168.56.10/24 dev eth0",
         HAS_VIP,
         AT_ONCE,
     ),

@@ -156,7 +156,7 @@ fn routed(scene: &Scene) -> Result<()> {
     scene.lay(&topology::routed(&[("dir1", 11)]))?;
     let dir1 = scene.host("dir1")?;
     scene.keep(traffic::nginx(&dir1, &[80, 8080])?);
-    scene.lay(&[HostPlan::outsider("client2", FAR_LAN, 201).via("192.168.57.1")])?;
+    scene.lay(&[HostPlan::outsider("client2", FAR_LAN, 201).via(FAR_LAN, 1)])?;
     for client in ["client", "client2"] {
         let url = "http://192.168.56.11:8080";
         let answers = traffic::requests(&*scene.host(client)?, url, 3)?;

@@ -83,8 +83,8 @@ fn lease(node: &str) -> String {
 }
 
 fn nodes(control_plane: &ControlPlane) -> Result<()> {
-    control_plane.add_node("dir1", "192.168.56.10", &[])?;
-    control_plane.add_node("dir2", "192.168.56.11", &[])
+    control_plane.add_node("dir1", &["192.168.56.10"], &[])?;
+    control_plane.add_node("dir2", &["192.168.56.11"], &[])
 }
 
 /// As the agent does it: kubectl's own `patch` would read the status first, which an agent may not.

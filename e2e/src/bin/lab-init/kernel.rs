@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-/// Loaded before any snapshot: ip_vs brings sysctls with it, ipip a device in every namespace.
+/// Loaded before any snapshot: ip_vs brings sysctls with it, a kind of tunnel a device in every namespace.
 const MODULES: &[&str] = &[
     "ip_vs",
     "ip_vs_rr",
@@ -22,13 +22,17 @@ const MODULES: &[&str] = &[
     "ip_vs_fo",
     "ip_vs_ovf",
     "ip_vs_mh",
-    "ip_vs_twos",
+    "ip_vs_pe_sip",
     "nf_conntrack",
     "nf_tables",
     "nf_nat",
     "nft_chain_nat",
     "nft_masq",
+    "nft_nat",
     "nft_ct",
+    "nft_numgen",
+    "nft_reject_inet",
+    "sctp",
     "dummy",
     "veth",
     "bridge",
@@ -44,6 +48,8 @@ const MODULES: &[&str] = &[
     "af_packet",
     "netlink_diag",
 ];
+/// Debian's 6.1 is built without it.
+const NOT_EVERYWHERE: &[&str] = &["ip_vs_twos"];
 
 const COMMANDS: &str = "
     ip link set lo up
@@ -66,6 +72,9 @@ pub(crate) fn prepare() -> Result<()> {
         mount(kind, at)?;
     }
     run(&format!("modprobe -a {}", MODULES.join(" ")))?;
+    if run(&format!("modprobe -a {}", NOT_EVERYWHERE.join(" "))).is_err() {
+        eprintln!("lab-init: this kernel has not all of {NOT_EVERYWHERE:?}");
+    }
     for line in COMMANDS.lines().map(str::trim).filter(|line| !line.is_empty()) {
         run(line)?;
     }

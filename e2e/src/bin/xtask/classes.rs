@@ -4,6 +4,7 @@ use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
+use e2e::root_image::Suite;
 use e2e::{clock, progress, settings};
 
 use crate::report::{Counts, Line, Report};
@@ -83,7 +84,7 @@ pub(crate) fn test(long: bool, only: Option<&str>) -> Result<()> {
         let mut setup = chosen
             .iter()
             .any(|class| class.needs_setup)
-            .then(|| scope.spawn(setup::fetched));
+            .then(|| scope.spawn(|| setup::fetched(&Suite::ALL)));
         Report(chosen.iter().map(|class| run(class, long, &mut setup)).collect())
     });
     println!("\n{report}");

@@ -6,6 +6,7 @@ use anyhow::{Result, ensure};
 use e2e::lab::Lab;
 use e2e::process::Signal;
 use e2e::product::AgentOptions;
+use e2e::root_image::Suite;
 use e2e::scene::{self, Scene};
 use e2e::shop::{self, LIMIT, NODES};
 use e2e::topology::{self, Host};
@@ -19,9 +20,9 @@ const URL: &str = "http://192.168.56.100/";
 
 /// Tells it.
 pub(crate) fn demo() -> Result<()> {
-    setup::setup()?;
+    setup::setup(&[Suite::default()])?;
     let lab = Lab::new()?;
-    let told = scene::play(&lab, "demo", tell);
+    let told = scene::play(&lab, Suite::default(), "demo", tell);
     lab.end();
     told?;
     println!("\nThat was lvs-operator. What else it holds: cargo xtask test. How to use it: README.md.");

@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use anyhow::Result;
+use e2e::root_image::Suite;
 use e2e::settings;
 
 use crate::run::{cargo, shown};
@@ -24,7 +25,9 @@ pub(crate) struct Options {
 /// Runs the lab's tests.
 pub(crate) fn lab(options: &Options) -> Result<()> {
     if !options.list {
-        setup::setup()?;
+        // Some tests alone may not need the others; a test that does makes its own.
+        let all: &[Suite] = if options.filter.is_some() { &[Suite::default()] } else { &Suite::ALL };
+        setup::setup(all)?;
     }
     shown(command(options))
 }

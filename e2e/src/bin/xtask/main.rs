@@ -15,6 +15,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use e2e::root_image::Suite;
 
 /// Builds, tests and shows lvs-operator.
 #[derive(Debug, Parser)]
@@ -83,7 +84,7 @@ enum Task {
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().task {
-        Task::Setup => setup::setup(),
+        Task::Setup => setup::setup(&Suite::ALL),
         Task::Lab {
             filter,
             keep,

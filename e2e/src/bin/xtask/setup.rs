@@ -5,16 +5,17 @@ use std::{fs, thread};
 use anyhow::{Result, anyhow, bail};
 use e2e::accelerator::Accelerator;
 use e2e::product::{KERNEL_TESTS, PROFILE};
-use e2e::{go_tools, progress, root_image, settings, tools};
+use e2e::root_image::{self, Suite};
+use e2e::{go_tools, progress, settings, tools};
 use serde_json::Value;
 
 use crate::run::{cargo, shown};
 
 /// All of it; the big Go build runs beside the rest.
-pub(crate) fn setup() -> Result<()> {
+pub(crate) fn setup(suites: &[Suite]) -> Result<()> {
     progress::step("setting the lab up", || {
         thread::scope(|scope| {
-            let fetched = scope.spawn(fetched);
+            let fetched = scope.spawn(|| fetched(suites));
             let built = programs();
             fetched.join().unwrap_or_else(|_| Err(anyhow!("the set-up panicked")))?;
             built
@@ -23,15 +24,18 @@ pub(crate) fn setup() -> Result<()> {
 }
 
 /// What is not made of this repository's Rust.
-pub(crate) fn fetched() -> Result<()> {
+pub(crate) fn fetched(suites: &[Suite]) -> Result<()> {
     thread::scope(|scope| {
         let go = scope.spawn(|| go_tools::kubernetes().and_then(|_| go_tools::helm()));
-        let guest = tools::ensure().and_then(|()| {
-            let image = root_image::root_image()?;
-            Accelerator::of_this_machine(&image)
-        });
+        tools::ensure()?;
+        // Fetching and unpacking waits for others half of the time.
+        let guest = |suite| root_image::root_image(suite).and_then(|image| Accelerator::of_this_machine(&image));
+        let guests: Vec<_> = suites.iter().map(|suite| scope.spawn(move || guest(*suite))).collect();
         go.join().unwrap_or_else(|_| Err(anyhow!("the Go build panicked")))?;
-        progress::say(&format!("the guest's processor: {:?}", guest?));
+        for (suite, guest) in suites.iter().zip(guests) {
+            let accelerator = guest.join().unwrap_or_else(|_| Err(anyhow!("making the guest panicked")))?;
+            progress::say(&format!("the processor of {}'s guest: {accelerator:?}", suite.name()));
+        }
         Ok(())
     })
 }

@@ -96,7 +96,7 @@ fn references(scene: &Scene) -> Result<()> {
     ensure!(stalled(&rs3), "{rs3:#}");
     said(scene, "virtualservice/web", ("Ready", "True", "Ok"), "left out: rs3")?;
     // A Node without an agent: the reference is resolved, and the host is not prepared.
-    scene.control_plane().add_node("rs3", "192.168.56.50", &[])?;
+    scene.control_plane().add_node("rs3", &["192.168.56.50"], &[])?;
     let rs3 = said(scene, "realserver/rs3", ("ResolvedRefs", "True", "Ok"), "")?;
     ensure!(!stalled(&rs3), "{rs3:#}");
     scene

@@ -112,7 +112,7 @@ pub(super) fn director_moves(scene: &Scene) -> Result<()> {
     // The label of directors is dir1's alone, as yet.
     let control_plane = scene.control_plane();
     let dir2 = scene.host("dir2")?;
-    control_plane.add_node("dir2", &dir2.address, &[])?;
+    control_plane.add_node("dir2", &[&dir2.address], &[])?;
     before.push(("dir2", Snapshot::of(&dir2)?));
     scene.start_agent("dir2", &AgentOptions::default())?;
     shop::serve(scene, "dr", "web")?;
