@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 
 /// Loaded before any snapshot: ip_vs brings sysctls with it, a kind of tunnel a device in every namespace.
 const MODULES: &[&str] = &[
+    "virtio_net",
     "ip_vs",
     "ip_vs_rr",
     "ip_vs_wrr",
