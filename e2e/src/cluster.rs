@@ -124,7 +124,9 @@ impl ControlPlane {
         self.apply(&node.to_string())?;
         let internal = addresses.iter().map(|address| ("InternalIP", *address));
         let all = internal.chain([("Hostname", name)]);
-        let addresses: Vec<_> = all.map(|(kind, address)| json!({"type": kind, "address": address})).collect();
+        let addresses: Vec<_> = all
+            .map(|(kind, address)| json!({"type": kind, "address": address}))
+            .collect();
         node["status"] = json!({
             "addresses": addresses,
             "conditions": [{

@@ -117,12 +117,49 @@ pub fn sysctl(host: &Host, name: &str) -> Result<String> {
 /// # Errors
 /// When arping cannot run.
 pub fn arp_answers(from: &Host, address: &str) -> Result<BTreeSet<String>> {
-    let line = format!("arping -c 2 -w 3 -I eth0 {address}");
+    let mut all = neighbour_answers(from, &[address.to_owned()])?;
+    Ok(all.remove(address).unwrap_or_default())
+}
+
+/// The MAC addresses that answer for each address when a host on its LAN asks for it: by ARP, or by a neighbour
+/// solicitation for IPv6. All at once.
+///
+/// # Errors
+/// When arping or ndisc6 cannot run.
+pub fn neighbour_answers(from: &Host, addresses: &[String]) -> Result<BTreeMap<String, BTreeSet<String>>> {
+    let ask = |address: &String| match address.contains(':') {
+        // Every answer within a second, not the first alone.
+        true => format!("ndisc6 -m -n -r 1 -w 1000 {address} eth0 2>&1 | sed 's/^/{address} /' &\n"),
+        false => format!("arping -c 2 -w 3 -I eth0 {address} 2>&1 | sed 's/^/{address} /' &\n"),
+    };
+    let script: String = addresses.iter().map(ask).collect();
     // Nobody answering is an answer.
-    let output = from.attempt(Program::line(&line))?;
-    let macs = output.stdout.lines().filter(|line| line.starts_with("Unicast reply"));
-    let macs = macs.filter_map(|line| line.split(['[', ']']).nth(1));
-    Ok(macs.map(str::to_lowercase).collect())
+    let said = from.program(Program::shell(&format!("{script}wait")))?.stdout;
+    for address in addresses {
+        let asked = said.lines().any(|line| line.starts_with(&format!("{address} ")));
+        anyhow::ensure!(asked, "nothing was said about {address}:\n{said}");
+    }
+    let mut all: BTreeMap<String, BTreeSet<String>> = addresses
+        .iter()
+        .map(|address| (address.clone(), BTreeSet::new()))
+        .collect();
+    for line in said.lines() {
+        let Some((address, line)) = line.split_once(' ') else {
+            continue;
+        };
+        if let (Some(macs), Some(mac)) = (all.get_mut(address), answering_mac(line)) {
+            macs.insert(mac.to_lowercase());
+        }
+    }
+    Ok(all)
+}
+
+/// In a line of arping or of ndisc6.
+fn answering_mac(line: &str) -> Option<&str> {
+    match line.starts_with("Unicast reply") {
+        true => line.split(['[', ']']).nth(1),
+        false => Some(line.strip_prefix("Target link-layer address: ")?.trim()),
+    }
 }
 
 /// Disturbs a host by one shell command and measures, inside the guest, how long it takes until
@@ -164,5 +201,14 @@ TCP  192.168.56.100:80                  20      120        0     8000        0
         let all = parse_counters(text).expect("counters");
         assert_eq!(all["TCP 192.168.56.100:80"].connections, 20);
         assert_eq!(all["TCP 192.168.56.100:80 -> 192.168.56.31:80"].bytes_in, 4000);
+    }
+
+    #[test]
+    fn macs_of_arping_and_ndisc6() {
+        let arping = "Unicast reply from 192.168.56.100 [02:00:00:38:0A:00]  1.5ms";
+        assert_eq!(answering_mac(arping), Some("02:00:00:38:0A:00"));
+        let ndisc6 = "Target link-layer address: 02:00:00:38:0A:00";
+        assert_eq!(answering_mac(ndisc6), Some("02:00:00:38:0A:00"));
+        assert_eq!(answering_mac(" from fd56::100"), None);
     }
 }

@@ -34,6 +34,16 @@ impl Suite {
             Self::Sid => "sid",
         }
     }
+
+    /// Its kernel's version, for people: nothing is decided by it.
+    #[must_use]
+    pub fn linux(self) -> &'static str {
+        match self {
+            Self::Bookworm => "Linux 6.1",
+            Self::Trixie => "Linux 6.12",
+            Self::Sid => "Linux of Debian sid",
+        }
+    }
 }
 
 const PACKAGES: &[&str] = &[
@@ -94,7 +104,9 @@ pub struct RootImage {
 /// When it cannot be made.
 pub fn root_image(suite: Suite) -> Result<RootImage> {
     let recipe = format!("{} {PACKAGES:?} {BOOT}", suite.name());
-    let folder = cache::folder(&format!("guest-{}", suite.name()), &recipe, |folder| make(suite, folder))?;
+    let folder = cache::folder(&format!("guest-{}", suite.name()), &recipe, |folder| {
+        make(suite, folder)
+    })?;
     Ok(RootImage {
         suite,
         key: cache::key(&recipe),

@@ -9,6 +9,8 @@ pub const LAB: &str = "LVS_LAB";
 pub const KEEP: &str = "LVS_LAB_KEEP";
 /// Set by `cargo xtask test --long`: more seeds, more sequences.
 pub const LONG: &str = "LVS_LONG";
+/// Set by `cargo xtask lab --write`: what a run generates is written, not compared.
+pub const WRITE: &str = "LVS_LAB_WRITE";
 /// `kvm` or `tcg`, instead of trying.
 pub const ACCELERATOR: &str = "LVS_LAB_ACCELERATOR";
 

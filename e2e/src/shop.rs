@@ -14,6 +14,9 @@ use anyhow::{Context, Result};
 /// The nodes of the examples, with the last byte of their addresses.
 pub const NODES: [(&str, u8); 3] = [("dir1", 10), ("rs1", 30), ("rs2", 40)];
 
+/// Where nginx listens on every real server, without TLS: the examples' ports.
+pub const PORTS: [u16; 3] = [80, 443, 8080];
+
 /// What is waited for at most, where nothing else is said. The guest may be emulated.
 pub const LIMIT: Duration = Duration::from_secs(60);
 
@@ -35,7 +38,7 @@ pub fn open(scene: &Scene, plans: &[HostPlan], options: &AgentOptions) -> Result
         scene.start_agent(name, options)?;
     }
     for name in ["rs1", "rs2"] {
-        scene.keep(traffic::nginx(&*scene.host(name)?, &[80])?);
+        scene.keep(traffic::nginx(&*scene.host(name)?, &PORTS)?);
     }
     scene.start_operator()?;
     Ok(before)
@@ -49,7 +52,7 @@ pub fn add_host(scene: &Scene, name: &str, last_byte: u8, options: &AgentOptions
     scene.lay(&[HostPlan::node(name, last_byte)])?;
     scene.register(name)?;
     scene.start_agent(name, options)?;
-    scene.keep(traffic::nginx(&*scene.host(name)?, &[80])?);
+    scene.keep(traffic::nginx(&*scene.host(name)?, &PORTS)?);
     Ok(())
 }
 

@@ -262,26 +262,35 @@ pub fn echo(host: &Host, endpoints: &[Endpoint]) -> Result<GuestProcess> {
 /// # Errors
 /// When a client cannot run, or says nothing of an endpoint.
 pub fn ask(client: &Host, wanted: &[(Endpoint, u32)]) -> Result<BTreeMap<Endpoint, Answers>> {
-    let (http, others): (Vec<_>, Vec<_>) = wanted.iter().partition(|(endpoint, _)| endpoint.transport == Transport::Tcp);
-    let mut script = String::new();
-    for (endpoint, number) in http {
+    let (http, others): (Vec<_>, Vec<_>) = wanted
+        .iter()
+        .partition(|(endpoint, _)| endpoint.transport == Transport::Tcp);
+    // A file for each curl: its lines come in pieces, and would tear those of others.
+    let mut script = "d=$(mktemp -d)\n".to_owned();
+    for (at, (endpoint, number)) in http.iter().enumerate() {
         let format = FORMAT.replace("= ", &format!("{endpoint} = "));
         let fixed = format!("curl --silent --output /dev/null --max-time {PATIENCE_SECONDS} -H 'Connection: close'");
-        let line = format!("{fixed} --write-out '{format}' 'http://{}/?[1-{number}]' &\n", endpoint.at);
-        script.push_str(&line);
+        let url = format!("http://{}/?[1-{number}]", endpoint.at);
+        script.push_str(&format!("{fixed} --write-out '{format}' '{url}' 2> $d/{at} &\n"));
     }
     if !others.is_empty() {
-        let words: Vec<_> = others.iter().map(|(endpoint, number)| format!("'{endpoint}={number}'")).collect();
-        script.push_str(&format!("/lab/lab-echo ask {} &\n", words.join(" ")));
+        let words: Vec<_> = others
+            .iter()
+            .map(|(endpoint, number)| format!("'{endpoint}={number}'"))
+            .collect();
+        script.push_str(&format!("/lab/lab-echo ask {} > $d/echo 2>&1 &\n", words.join(" ")));
     }
+    script.push_str("wait; cat $d/*; rm -r $d");
     let most = wanted.iter().map(|(_, number)| *number).max().unwrap_or_default();
     let limit = Duration::from_secs(30 + u64::from(most * PATIENCE_SECONDS));
-    let output = client.program(Program::shell(&format!("{script}wait")).timeout(limit))?;
-    let said = output.stdout + &output.stderr;
+    let said = client.program(Program::shell(&script).timeout(limit))?.stdout;
     let answers = Answers::parse_by_endpoint(&said);
     for (endpoint, number) in wanted {
         let got = answers.get(endpoint).map_or(0, Answers::total);
-        anyhow::ensure!(got == *number as usize, "{got} of {number} requests to {endpoint} ended:\n{said}");
+        anyhow::ensure!(
+            got == *number as usize,
+            "{got} of {number} requests to {endpoint} ended:\n{said}"
+        );
     }
     Ok(answers)
 }

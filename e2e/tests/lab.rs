@@ -22,6 +22,8 @@ mod drift;
 mod faults;
 #[path = "lab/itself.rs"]
 mod itself;
+#[path = "lab/matrix.rs"]
+mod matrix;
 #[path = "lab/reboot.rs"]
 mod reboot;
 #[path = "lab/refused.rs"]
@@ -42,6 +44,7 @@ fn all() -> Vec<Entry> {
         itself::TESTS,
         traffic::TESTS,
         codec::TESTS,
+        matrix::TESTS,
         confined::TESTS,
         refused::TESTS,
         security::TESTS,
@@ -52,7 +55,7 @@ fn all() -> Vec<Entry> {
         faults::TESTS,
     ];
     let mut all = on(Suite::default(), &usual.concat());
-    let others = [codec::TESTS].concat();
+    let others = [codec::TESTS, matrix::TESTS].concat();
     for suite in Suite::ALL.into_iter().filter(|suite| *suite != Suite::default()) {
         let named = on(suite, &others).into_iter();
         all.extend(named.map(|(suite, name, test)| (suite, format!("{}::{name}", suite.name()), test)));

@@ -18,6 +18,8 @@ pub(crate) struct Options {
     pub(crate) keep: bool,
     /// More random sequences.
     pub(crate) long: bool,
+    /// Write what a run generates.
+    pub(crate) write: bool,
     /// Only say which tests there are.
     pub(crate) list: bool,
 }
@@ -26,7 +28,11 @@ pub(crate) struct Options {
 pub(crate) fn lab(options: &Options) -> Result<()> {
     if !options.list {
         // Some tests alone may not need the others; a test that does makes its own.
-        let all: &[Suite] = if options.filter.is_some() { &[Suite::default()] } else { &Suite::ALL };
+        let all: &[Suite] = if options.filter.is_some() {
+            &[Suite::default()]
+        } else {
+            &Suite::ALL
+        };
         setup::setup(all)?;
     }
     shown(command(options))
@@ -41,6 +47,9 @@ pub(crate) fn command(options: &Options) -> Command {
     }
     if options.long {
         command.env(settings::LONG, "1");
+    }
+    if options.write {
+        command.env(settings::WRITE, "1");
     }
     if options.list {
         command.arg("--list");

@@ -39,6 +39,9 @@ enum Task {
         /// More random sequences
         #[arg(long)]
         long: bool,
+        /// Write e2e/MATRIX.md by what the run finds, instead of comparing it
+        #[arg(long)]
+        write: bool,
         /// Only say which tests there are
         #[arg(long)]
         list: bool,
@@ -89,11 +92,13 @@ fn main() -> ExitCode {
             filter,
             keep,
             long,
+            write,
             list,
         } => lab::lab(&lab::Options {
             filter,
             keep,
             long,
+            write,
             list,
         }),
         Task::Test { long, class } => classes::test(long, class.as_deref()),

@@ -33,7 +33,9 @@ pub(crate) fn fetched(suites: &[Suite]) -> Result<()> {
         let guests: Vec<_> = suites.iter().map(|suite| scope.spawn(move || guest(*suite))).collect();
         go.join().unwrap_or_else(|_| Err(anyhow!("the Go build panicked")))?;
         for (suite, guest) in suites.iter().zip(guests) {
-            let accelerator = guest.join().unwrap_or_else(|_| Err(anyhow!("making the guest panicked")))?;
+            let accelerator = guest
+                .join()
+                .unwrap_or_else(|_| Err(anyhow!("making the guest panicked")))?;
             progress::say(&format!("the processor of {}'s guest: {accelerator:?}", suite.name()));
         }
         Ok(())
