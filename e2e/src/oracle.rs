@@ -78,6 +78,44 @@ fn parse_counters(text: &str) -> Result<BTreeMap<String, Counters>> {
     Ok(all)
 }
 
+/// A destination as `ipvsadm -Ln` shows it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Its weight.
+    pub weight: u64,
+    /// ActiveConn: established connections.
+    pub active: u64,
+    /// InActConn: all others, those that are closing mostly.
+    pub inactive: u64,
+}
+
+/// `ipvsadm -Ln` of one TCP service: its destinations by address and port.
+///
+/// # Errors
+/// When there is no such service.
+pub fn loads(host: &Host, service: &str) -> Result<BTreeMap<String, Load>> {
+    parse_loads(&host.run(&format!("ipvsadm -Ln -t {service}"))?)
+}
+
+fn parse_loads(text: &str) -> Result<BTreeMap<String, Load>> {
+    let lines = text
+        .lines()
+        .filter(|line| line.trim_start().starts_with("-> ") && !line.contains("RemoteAddress"));
+    let load = |line: &str| {
+        let words: Vec<_> = line.split_whitespace().collect();
+        let [_, destination, _, weight, active, inactive] = words[..] else {
+            bail!("not a destination: {line}");
+        };
+        let load = Load {
+            weight: weight.parse()?,
+            active: active.parse()?,
+            inactive: inactive.parse()?,
+        };
+        Ok((destination.to_owned(), load))
+    };
+    lines.map(load).collect()
+}
+
 /// The entries of `ip -j address` for one address: which links have it, with what.
 ///
 /// # Errors
@@ -201,6 +239,25 @@ TCP  192.168.56.100:80                  20      120        0     8000        0
         let all = parse_counters(text).expect("counters");
         assert_eq!(all["TCP 192.168.56.100:80"].connections, 20);
         assert_eq!(all["TCP 192.168.56.100:80 -> 192.168.56.31:80"].bytes_in, 4000);
+    }
+
+    #[test]
+    fn loads_of_destinations() {
+        let text = "\
+Prot LocalAddress:Port Scheduler Flags
+  -> RemoteAddress:Port           Forward Weight ActiveConn InActConn
+TCP  192.168.56.100:7 wlc
+  -> 192.168.56.31:7              Route   3      5          2
+";
+        let load = Load {
+            weight: 3,
+            active: 5,
+            inactive: 2,
+        };
+        assert_eq!(
+            parse_loads(text).expect("loads"),
+            [("192.168.56.31:7".to_owned(), load)].into()
+        );
     }
 
     #[test]

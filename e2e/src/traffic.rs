@@ -1,12 +1,16 @@
 //! Real servers and real clients: nginx and curl, socat for UDP; the lab's own echo for SCTP, and for much at once.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod echo;
+
+pub use echo::{ECHO, Held, ask, ask_from, echo};
+
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::endpoint::{Endpoint, Transport};
+use crate::endpoint::Endpoint;
 use crate::guest_process::GuestProcess;
 use crate::process::Signal;
 use crate::program::Program;
@@ -55,8 +59,8 @@ pub struct Answers {
     pub by_server: BTreeMap<String, usize>,
     /// Who answered, in the order of the answers.
     pub order: Vec<String>,
-    /// The client's addresses as the servers saw them.
-    pub seen: BTreeSet<String>,
+    /// Who answered, by the client's address as the server saw it.
+    pub by_client: BTreeMap<String, Vec<String>>,
     /// The requests without an answer.
     pub failed: Vec<Failure>,
     /// The slowest answer, in milliseconds.
@@ -130,7 +134,10 @@ impl Answers {
         if status == "200" {
             *self.by_server.entry(server.to_owned()).or_default() += 1;
             self.order.push(server.to_owned());
-            self.seen.insert(seen.to_owned());
+            self.by_client
+                .entry(seen.to_owned())
+                .or_default()
+                .push(server.to_owned());
             self.slowest_milliseconds = self.slowest_milliseconds.max(milliseconds(time));
         } else {
             let reason = format!("{error} (status {status}, after {time} s)");
@@ -243,87 +250,6 @@ impl RunningClient {
     }
 }
 
-/// Starts the lab's echo; it answers its host's name, and the client's address as it sees it, on these endpoints. Their
-/// addresses may come later.
-///
-/// # Errors
-/// When it does not start.
-pub fn echo(host: &Host, endpoints: &[Endpoint]) -> Result<GuestProcess> {
-    let fixed = ["/lab/lab-echo", "serve", &host.name].map(str::to_owned);
-    let words = fixed.into_iter().chain(endpoints.iter().map(Endpoint::to_string));
-    let process = host.start(Program::new(words), "echo", false)?;
-    process.wait_for("lab-echo: ready", READY)?;
-    Ok(process)
-}
-
-/// Asks each endpoint a number of times, each time by a new connection, and all endpoints at once: TCP by curl (there
-/// is nginx), the others by the echo's client.
-///
-/// # Errors
-/// When a client cannot run, or says nothing of an endpoint.
-pub fn ask(client: &Host, wanted: &[(Endpoint, u32)]) -> Result<BTreeMap<Endpoint, Answers>> {
-    let (http, others): (Vec<_>, Vec<_>) = wanted
-        .iter()
-        .partition(|(endpoint, _)| endpoint.transport == Transport::Tcp);
-    // A file for each curl: its lines come in pieces, and would tear those of others.
-    let mut script = "d=$(mktemp -d)\n".to_owned();
-    for (at, (endpoint, number)) in http.iter().enumerate() {
-        let format = FORMAT.replace("= ", &format!("{endpoint} = "));
-        let fixed = format!("curl --silent --output /dev/null --max-time {PATIENCE_SECONDS} -H 'Connection: close'");
-        let url = format!("http://{}/?[1-{number}]", endpoint.at);
-        script.push_str(&format!("{fixed} --write-out '{format}' '{url}' 2> $d/{at} &\n"));
-    }
-    if !others.is_empty() {
-        let words: Vec<_> = others
-            .iter()
-            .map(|(endpoint, number)| format!("'{endpoint}={number}'"))
-            .collect();
-        script.push_str(&format!("/lab/lab-echo ask {} > $d/echo 2>&1 &\n", words.join(" ")));
-    }
-    script.push_str("wait; cat $d/*; rm -r $d");
-    let most = wanted.iter().map(|(_, number)| *number).max().unwrap_or_default();
-    let limit = Duration::from_secs(30 + u64::from(most * PATIENCE_SECONDS));
-    let said = client.program(Program::shell(&script).timeout(limit))?.stdout;
-    let answers = Answers::parse_by_endpoint(&said);
-    for (endpoint, number) in wanted {
-        let got = answers.get(endpoint).map_or(0, Answers::total);
-        anyhow::ensure!(
-            got == *number as usize,
-            "{got} of {number} requests to {endpoint} ended:\n{said}"
-        );
-    }
-    Ok(answers)
-}
-
-/// Connections that are kept, and used all the time; they end when this is dropped.
-#[derive(Debug)]
-pub struct Held(GuestProcess);
-
-impl Held {
-    /// Opens a number of them to the echo behind an endpoint, one after the other.
-    ///
-    /// # Errors
-    /// When one is not answered.
-    pub fn open(client: &Host, from: Option<&str>, endpoint: &Endpoint, number: u32) -> Result<(Self, Answers)> {
-        let from = from.map(|from| format!("--from {from} ")).unwrap_or_default();
-        let line = format!("/lab/lab-echo hold {from}{endpoint}={number}");
-        let process = client.start(Program::line(&line), "hold", false)?;
-        process.wait_for("holding", READY)?;
-        let answers = Answers::parse_by_endpoint(&process.output()?).remove(endpoint);
-        Ok((Self(process), answers.context("no connection")?))
-    }
-
-    /// How many of them were lost until now, a line each.
-    ///
-    /// # Errors
-    /// When the guest does not answer.
-    pub fn lost(&self) -> Result<Vec<String>> {
-        let said = self.0.output()?;
-        let lost = said.lines().filter(|line| line.starts_with("lost "));
-        Ok(lost.map(str::to_owned).collect())
-    }
-}
-
 /// Starts a UDP server that answers its host's name *from* `address`: a reply from another one
 /// than the client asked would be nobody's. The address may come later.
 ///
@@ -377,7 +303,7 @@ mod tests {
         assert_eq!(answers.failed[0].clock_milliseconds, 1334);
         assert!(answers.failed[0].reason.starts_with("Connection timed out"));
         assert!(answers.expect_all().is_err());
-        assert_eq!((answers.order.len(), answers.seen.len()), (2, 1));
+        assert_eq!((answers.order.len(), answers.by_client.len()), (2, 1));
     }
 
     #[test]

@@ -18,16 +18,22 @@ mod codec;
 mod confined;
 #[path = "lab/drift.rs"]
 mod drift;
+#[path = "lab/examples.rs"]
+mod examples;
 #[path = "lab/faults.rs"]
 mod faults;
 #[path = "lab/itself.rs"]
 mod itself;
 #[path = "lab/matrix.rs"]
 mod matrix;
+#[path = "lab/persistence.rs"]
+mod persistence;
 #[path = "lab/reboot.rs"]
 mod reboot;
 #[path = "lab/refused.rs"]
 mod refused;
+#[path = "lab/schedulers.rs"]
+mod schedulers;
 #[path = "lab/security.rs"]
 mod security;
 #[path = "lab/survival.rs"]
@@ -43,8 +49,11 @@ fn all() -> Vec<Entry> {
     let usual = [
         itself::TESTS,
         traffic::TESTS,
+        examples::TESTS,
         codec::TESTS,
         matrix::TESTS,
+        schedulers::TESTS,
+        persistence::TESTS,
         confined::TESTS,
         refused::TESTS,
         security::TESTS,

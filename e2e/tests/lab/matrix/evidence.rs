@@ -83,7 +83,7 @@ pub(crate) fn gathered(scene: &Scene, network: Network, cells: &[Cell]) -> Resul
         let answers = answers.get(&endpoint).context("no answers")?;
         Ok(Evidence {
             servers: servers(answers),
-            client: names.joined(answers.seen.iter().map(String::as_str)),
+            client: names.joined(answers.by_client.keys().map(String::as_str)),
             neighbour: names.joined(neighbours[&vip].iter().map(String::as_str)),
             last_hops: names.joined(macs),
             through_director: counted.packets_out > 0,
