@@ -136,9 +136,10 @@ impl ControlPlane {
                 "lastTransitionTime": "2026-01-01T00:00:00Z",
             }],
         });
-        let status = ["apply", "--server-side", "--force-conflicts", "--subresource=status"];
-        self.kubectl(&[&status[..], &["-f", "-"]].concat(), Some(&node.to_string()))
-            .map(drop)
+        // Server-side apply takes one address of a kind; kubelets, too, go another way.
+        let status = json!({"status": node["status"]}).to_string();
+        let patch = ["patch", "node", name, "--subresource=status", "--type=merge", "-p", &status];
+        self.kubectl(&patch, None).map(drop)
     }
 
     /// A token of the agents' account that names a node, as a kubelet gives it to a pod there.
