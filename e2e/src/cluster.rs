@@ -138,7 +138,15 @@ impl ControlPlane {
         });
         // Server-side apply takes one address of a kind; kubelets, too, go another way.
         let status = json!({"status": node["status"]}).to_string();
-        let patch = ["patch", "node", name, "--subresource=status", "--type=merge", "-p", &status];
+        let patch = [
+            "patch",
+            "node",
+            name,
+            "--subresource=status",
+            "--type=merge",
+            "-p",
+            &status,
+        ];
         self.kubectl(&patch, None).map(drop)
     }
 

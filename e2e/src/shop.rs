@@ -10,6 +10,7 @@ use crate::snapshot::Snapshot;
 use crate::topology::{Host, HostPlan};
 use crate::{clock, oracle, traffic};
 use anyhow::{Context, Result};
+use serde_json::Value;
 
 /// The nodes of the examples, with the last byte of their addresses.
 pub const NODES: [(&str, u8); 3] = [("dir1", 10), ("rs1", 30), ("rs2", 40)];
@@ -136,6 +137,20 @@ pub fn ready(scene: &Scene, service: &str) -> Result<Duration> {
         .wait_for_condition("shop", &object, ("Ready", "True"), LIMIT)
 }
 
+/// Waits until no node has a part of any service; a group's own part stays with the group.
+///
+/// # Errors
+/// When one stays.
+pub fn services_gone(scene: &Scene) -> Result<()> {
+    let of_group = |placement: &Value| placement["spec"]["subject"]["kind"] == "DirectorGroup";
+    let gone = |list: &Value| list["items"].as_array().is_some_and(|all| all.iter().all(of_group));
+    let what = "no placement of a service is left";
+    scene
+        .control_plane()
+        .wait_for(what, LIMIT, &["placements", "-A"], gone)
+        .map(drop)
+}
+
 /// Deletes an example, and expects every node to be as it was.
 ///
 /// # Errors
@@ -147,12 +162,13 @@ pub fn close(scene: &Scene, name: &str, before: &Before) -> Result<()> {
         .split("\n---\n")
         .partition(|manifest| manifest.contains("kind: DirectorGroup"));
     scene.delete(&services.join("\n---\n"))?;
-    let gone = |list: &serde_json::Value| list["items"].as_array().is_some_and(Vec::is_empty);
+    services_gone(scene)?;
+    let deleted = || Ok(scene.delete(&group.join("\n---\n")).ok());
+    clock::until("the group goes, too", LIMIT, deleted)?;
+    let gone = |list: &Value| list["items"].as_array().is_some_and(Vec::is_empty);
     scene
         .control_plane()
         .wait_for("no placement is left", LIMIT, &["placements", "-A"], gone)?;
-    let deleted = || Ok(scene.delete(&group.join("\n---\n")).ok());
-    clock::until("the group goes, too", LIMIT, deleted)?;
     for (name, snapshot) in before {
         let now = Snapshot::of(&*scene.host(name)?)?;
         snapshot

@@ -20,7 +20,8 @@ const SECTIONS: &[(&str, &str)] = &[
     ("nft", "nft -j list ruleset"),
     (
         "sysctl",
-        "sysctl -a -r '^net[.](ipv4[.](ip_forward$|conf[.]|vs[.])|ipv6[.]conf[.])' 2>/dev/null",
+        // Some keys cannot be read, which newer ones of it end with a failure for.
+        "sysctl -a -r '^net[.](ipv4[.](ip_forward$|conf[.]|vs[.])|ipv6[.]conf[.])' 2>/dev/null | grep .",
     ),
 ];
 const MARK: &str = "=====";

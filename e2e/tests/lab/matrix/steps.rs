@@ -13,6 +13,7 @@ use e2e::scene::Scene;
 use e2e::shop::{self, LIMIT, NODES};
 use e2e::traffic::{self, Answers};
 use e2e::{clock, netlink_capture, oracle};
+use serde_json::Value;
 
 use super::manifests;
 use super::rows::{Cell, Family, Network, REAL_SERVERS};
@@ -253,13 +254,13 @@ fn drift(scene: &Scene, network: Network, cells: &[Cell]) -> Result<Verdicts> {
 /// No answer, and nobody there to give one.
 fn delete(scene: &Scene, network: Network, cells: &[Cell]) -> Result<Verdicts> {
     scene.delete(&manifests::shop(network))?;
-    let gone = |list: &serde_json::Value| list["items"].as_array().is_some_and(Vec::is_empty);
-    let placements = ["placements", "-A"];
-    scene
-        .control_plane()
-        .wait_for("no placement is left", LIMIT, &placements, gone)?;
+    shop::services_gone(scene)?;
     let deleted = || Ok(scene.delete(&manifests::group()).ok());
     clock::until("the group goes, too", LIMIT, deleted)?;
+    let gone = |list: &Value| list["items"].as_array().is_some_and(Vec::is_empty);
+    scene
+        .control_plane()
+        .wait_for("no placement is left", LIMIT, &["placements", "-A"], gone)?;
     let vips: Vec<_> = network
         .rows()
         .flat_map(|row| Family::ALL.map(|family| row.vip(family)))
