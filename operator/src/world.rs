@@ -470,6 +470,14 @@ impl World {
         renewed.is_none_or(|renewed| self.now.duration_since(renewed.0) >= SignedDuration::from_secs(70))
     }
 
+    fn check_host_at_rest(&self, placement: &Placement) {
+        for part in placement.spec.real_server.iter() {
+            let is_going = part.addresses.iter().any(|entry| entry.leaving || entry.withdraw);
+            let lets_go = part.real_servers.iter().any(|guest| guest.leaving);
+            assert!(!is_going && !lets_go, "{}", self.placements());
+        }
+    }
+
     /// What must hold when everybody is done: nothing is left of what is gone, every claim has one holder.
     pub(crate) fn check_rest(&self) {
         let mut keys = BTreeSet::new();
@@ -482,18 +490,7 @@ impl World {
             assert!(names.contains(&subject.name), "{subject:?} is gone");
             assert_eq!(placement.metadata.deletion_timestamp, None);
             assert!(placement.spec.virtual_router.iter().all(|part| !part.withdraw));
-            for part in placement.spec.real_server.iter() {
-                assert!(
-                    part.addresses.iter().all(|entry| !entry.leaving && !entry.withdraw),
-                    "{}",
-                    self.placements()
-                );
-                assert!(
-                    part.real_servers.iter().all(|guest| !guest.leaving),
-                    "{}",
-                    self.placements()
-                );
-            }
+            self.check_host_at_rest(placement);
             let Some(part) = &placement.spec.director else {
                 continue;
             };

@@ -22,7 +22,8 @@ impl View<'_> {
         let placement = group.and_then(|group| self.group_placement(group, node));
         let report = placement
             .filter(|placement| self.counts(placement))
-            .and_then(|placement| placement.status.virtual_router.as_ref());
+            .and_then(|placement| placement.status.virtual_router.as_ref())
+            .filter(|report| !report.addresses.is_empty());
         let mut addresses: Vec<String> = match report {
             Some(report) => report.addresses.clone(),
             None => {
