@@ -11,6 +11,9 @@ use operator::Key;
 /// DirectorGroups; each selects by a label of its own.
 pub(crate) const GROUPS: [&str; 2] = ["front", "side"];
 
+/// What a group permits at most; the least is two of the VIPs.
+pub(crate) const EVERYTHING: [&str; 2] = ["192.168.56.0/24", "fd56::/64"];
+
 /// Namespaces, Nodes, groups, and a few services and servers.
 pub(crate) fn found(world: &mut World) {
     for name in ["shop", "blog"] {
@@ -30,7 +33,7 @@ pub(crate) fn found(world: &mut World) {
                 from: NamespacesFrom::All,
                 namespace_selector: None,
             },
-            allowed_cidrs: vec!["192.168.56.0/24".to_owned()],
+            allowed_cidrs: EVERYTHING.map(str::to_owned).to_vec(),
             shared_addresses: false,
             masquerade: Vec::new(),
             timeouts: None,
@@ -100,9 +103,11 @@ fn set_permission(world: &mut World) {
         return;
     };
     let all = world.random.chance(50);
-    let cidr = if all { "192.168.56.0/24" } else { "192.168.56.100/31" };
-    edit_group(world, group, |spec| spec.allowed_cidrs = vec![cidr.to_owned()]);
-    world.note(|| format!("{group} allows {cidr}"));
+    let cidrs = if all { &EVERYTHING[..] } else { &["192.168.56.100/31"] };
+    edit_group(world, group, |spec| {
+        spec.allowed_cidrs = cidrs.iter().map(|cidr| (*cidr).to_owned()).collect();
+    });
+    world.note(|| format!("{group} allows {cidrs:?}"));
 }
 
 fn share(world: &mut World) {
@@ -203,10 +208,11 @@ fn create_node(world: &mut World, index: usize) {
     };
     let mut node = Node::default();
     node.metadata.name = Some(machine.name.clone());
-    node.status.get_or_insert_default().addresses = Some(vec![NodeAddress {
-        address: machine.address.to_string(),
+    let addresses = [machine.address, machine.six].map(|address| NodeAddress {
+        address: address.to_string(),
         type_: "InternalIP".to_owned(),
-    }]);
+    });
+    node.status.get_or_insert_default().addresses = Some(addresses.to_vec());
     let stamp = world.api.stamp(world.now);
     let _: Result<(), _> = world.api.nodes.create(stamp, node);
 }

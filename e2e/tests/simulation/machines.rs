@@ -2,6 +2,7 @@
 
 use crate::agent::Agent;
 use crate::api::Api;
+use crate::world::six;
 use ipvs::Table;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
@@ -9,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use node_agent::kernel::fake::FakeKernel;
 use node_agent::ledger::{Entry, Ledger};
 use node_agent::pass::Node;
-use node_agent::state::Sysctl;
+use node_agent::state::{Route, Sysctl};
 use node_agent::view::{Source, View};
 use operator::Key;
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,6 +36,8 @@ pub(crate) struct Foreign {
 pub(crate) struct Machine {
     pub(crate) name: String,
     pub(crate) address: IpAddr,
+    /// Its other address.
+    pub(crate) six: IpAddr,
     pub(crate) is_on: bool,
     /// It can reach the API server.
     pub(crate) is_connected: bool,
@@ -70,8 +73,18 @@ pub(crate) struct Excuses {
 }
 
 impl Machine {
-    pub(crate) fn new(name: &str, address: Ipv4Addr, boots_with: Foreign) -> Self {
+    pub(crate) fn new(name: &str, host: u8, boots_with: Foreign) -> Self {
+        let address = Ipv4Addr::new(192, 168, 56, host);
         let mut kernel = FakeKernel::with_node_address(address);
+        kernel.add_foreign_address("eth0", six(host), 64);
+        if let Ok(network) = "fd56::/64".parse() {
+            kernel.add_route(Route {
+                network,
+                metric: 256,
+                interface: "eth0".to_owned(),
+                gateway: None,
+            });
+        }
         for other in &boots_with.addresses {
             kernel.add_foreign_address("eth0", *other, 24);
         }
@@ -84,6 +97,7 @@ impl Machine {
         Self {
             name: name.to_owned(),
             address: address.into(),
+            six: six(host),
             is_on: true,
             is_connected: true,
             is_slow: false,
@@ -125,7 +139,7 @@ impl Machine {
     pub(crate) fn is_ready_for(&mut self, vip: IpAddr) -> bool {
         let is_on = self.is_on;
         let kernel = self.kernel();
-        is_on && kernel.is_local(vip) && (kernel.holds(vip) || !kernel.answers_arp(vip))
+        is_on && kernel.is_local(vip) && (vip.is_ipv6() || kernel.holds(vip) || !kernel.answers_arp(vip))
     }
 
     /// The agent's process begins. Its token names the Node that it runs for, and its disk may be another Node's.

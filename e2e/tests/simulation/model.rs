@@ -1,7 +1,7 @@
 //! What the objects ask for, said a second time and without the product's code: which VIP is on which node, which
 //! destinations are in which table, who is silent. Only for a world at rest, in which every group has one director.
 
-use crate::administrators::GROUPS;
+use crate::administrators::{EVERYTHING, GROUPS};
 use crate::machines::Machine;
 use crate::world::{VIPS, Violation, World};
 use crds::{ForwardingMethod, RealServer, VirtualService};
@@ -56,7 +56,7 @@ pub(crate) fn check_refusals(world: &World) -> Result<(), Violation> {
         };
         let group = Key::new("", &service.spec.director_group_name);
         let group = world.api.director_groups.objects.get(&group);
-        let is_narrow = group.is_some_and(|group| group.spec.allowed_cidrs != ["192.168.56.0/24"]);
+        let is_narrow = group.is_some_and(|group| group.spec.allowed_cidrs != EVERYTHING);
         let wants = |other: &VirtualService, vip: &str| other.spec.addresses.iter().any(|entry| entry.address == vip);
         let is_wanted = |vip: &str| {
             let others = world
@@ -81,7 +81,8 @@ pub(crate) fn check_refusals(world: &World) -> Result<(), Violation> {
         if others.any(|(other, there)| *other != key && is_marked(there)) {
             continue;
         }
-        let has_reason = |vip: &str| is_wanted(vip) || (is_narrow && vip == "192.168.56.102");
+        let has_reason =
+            |vip: &str| is_wanted(vip) || (is_narrow && !["192.168.56.100", "192.168.56.101"].contains(&vip));
         if !service.spec.addresses.iter().any(|entry| has_reason(&entry.address)) {
             return Err(format!(
                 "{key} is refused without a reason: {}",
@@ -133,7 +134,8 @@ fn asked(world: &World) -> Result<Vec<Asked>, Violation> {
                 .iter()
                 .filter_map(|entry| entry.address.parse().ok());
             let vips: Vec<IpAddr> = vips.collect();
-            asked.is_host |= hosts.contains(&index);
+            let is_silent = service.spec.addresses.iter().any(|entry| !entry.address.contains(':'));
+            asked.is_host |= hosts.contains(&index) && is_silent;
             asked.placements += usize::from(known.contains(&index) || index == director);
             if hosts.contains(&index) {
                 asked.on_lo.extend(vips.iter().copied());
@@ -141,7 +143,7 @@ fn asked(world: &World) -> Result<Vec<Asked>, Violation> {
             if index == director {
                 asked.held.extend(vips.iter().copied());
                 for (service_key, port) in takes(world, key, service, director) {
-                    let there = direct(world, service, port, &servers);
+                    let there = direct(world, service, service_key.family(), port, &servers);
                     asked.services.insert(service_key, there);
                 }
             }
@@ -209,7 +211,13 @@ fn method(service: &VirtualService, server: &RealServer) -> ForwardingMethod {
     server.spec.forwarding_method.unwrap_or(service.spec.forwarding_method)
 }
 
-fn direct(world: &World, service: &VirtualService, port: Option<(i32, i32)>, servers: &[&RealServer]) -> AskedService {
+fn direct(
+    world: &World,
+    service: &VirtualService,
+    family: Family,
+    port: Option<(i32, i32)>,
+    servers: &[&RealServer],
+) -> AskedService {
     let mut asked = AskedService {
         config: service_words(&wanted_config(service)),
         ..AskedService::default()
@@ -221,7 +229,7 @@ fn direct(world: &World, service: &VirtualService, port: Option<(i32, i32)>, ser
             Some((port, _)) => port,
             None => 0,
         };
-        let key = address(world, server).zip(u16::try_from(number).ok());
+        let key = address(world, service, server, family).zip(u16::try_from(number).ok());
         if let Some((address, number)) = key {
             let there = asked
                 .destinations
@@ -309,11 +317,20 @@ fn node(world: &World, server: &RealServer) -> Option<usize> {
     world.machines.iter().position(|machine| machine.name == *name)
 }
 
-fn address(world: &World, server: &RealServer) -> Option<IpAddr> {
-    match &server.spec.addresses {
-        Some(given) => given.first()?.parse().ok(),
-        None => Some(world.machines.get(node(world, server)?)?.address),
-    }
+/// Its address of the family; in a tunnel, either carries both.
+fn address(world: &World, service: &VirtualService, server: &RealServer, family: Family) -> Option<IpAddr> {
+    let addresses: Vec<IpAddr> = match &server.spec.addresses {
+        Some(given) => given.iter().filter_map(|text| text.parse().ok()).collect(),
+        None => {
+            let machine = world.machines.get(node(world, server)?)?;
+            vec![machine.address, machine.six]
+        }
+    };
+    let of_family = addresses.iter().find(|address| Family::of(**address) == family);
+    let other = addresses
+        .first()
+        .filter(|_| method(service, server) == ForwardingMethod::TUN);
+    of_family.or(other).copied()
 }
 
 fn check_placements(world: &World, index: usize, asked: &Asked) -> Result<(), Violation> {

@@ -91,9 +91,12 @@ impl World {
             .filter(|(other, machine)| *other != index && machine.is_on);
         let answered = others.flat_map(|(_, machine)| {
             let kernel = machine.kernel();
-            VIPS.into_iter()
-                .filter(|vip| kernel.answers_arp(*vip))
-                .collect::<Vec<_>>()
+            // Nobody answers for an IPv6 address of `lo` or of a tunnel device.
+            let answers = |vip: &IpAddr| match vip {
+                IpAddr::V4(_) => kernel.answers_arp(*vip),
+                IpAddr::V6(_) => kernel.holds(*vip),
+            };
+            VIPS.into_iter().filter(answers).collect::<Vec<_>>()
         });
         answered.collect()
     }
@@ -157,7 +160,11 @@ impl World {
             .machines
             .get(director)
             .is_some_and(|machine| machine.excuses.given_up);
-        let Some(host) = self.machines.iter_mut().find(|machine| machine.address == address) else {
+        let Some(host) = self
+            .machines
+            .iter_mut()
+            .find(|machine| [machine.address, machine.six].contains(&address))
+        else {
             return Ok(());
         };
         let excused = given_up || host.excuses.robbed.contains(&vip) || host.excuses.is_loud;
@@ -179,10 +186,13 @@ impl World {
         if machine.kernel().is_local(vip) {
             return Ok(());
         }
-        let address = machine.address;
+        let addresses = [machine.address, machine.six];
         let others = self.machines.iter_mut().enumerate().filter(|(other, _)| *other != host);
         for (_, director) in others {
-            if director.is_on && !director.excuses.given_up && sends(director, vip, address) {
+            if director.is_on
+                && !director.excuses.given_up
+                && addresses.iter().any(|address| sends(director, vip, *address))
+            {
                 let director = director.name.clone();
                 return Err(format!("machine {host} takes {vip} back while {director} sends to it"));
             }
@@ -206,7 +216,7 @@ impl World {
             for machine in self.machines.iter_mut().filter(|machine| machine.is_on) {
                 let is_excused = machine.excuses.is_loud;
                 let kernel = machine.kernel();
-                if kernel.answers_arp(vip) && !kernel.holds(vip) && !is_excused {
+                if vip.is_ipv4() && kernel.answers_arp(vip) && !kernel.holds(vip) && !is_excused {
                     return Err(format!("{} answers ARP for {vip}, which is on lo", machine.name));
                 }
             }
@@ -253,7 +263,8 @@ fn held(machine: &mut Machine) -> BTreeSet<IpAddr> {
 }
 
 fn address(text: &str) -> Option<IpAddr> {
-    text.rsplit_once(':')?.0.parse().ok()
+    let address = text.rsplit_once(':')?.0;
+    address.trim_matches(['[', ']']).parse().ok()
 }
 
 fn words(deeds: &Deeds) -> String {

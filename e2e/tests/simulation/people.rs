@@ -2,7 +2,7 @@
 
 use crate::administrators::{self, GROUPS};
 use crate::random::Random;
-use crate::world::{VIPS, World, link};
+use crate::world::{VIPS, World, link, six};
 use crds::{
     ForwardingMethod, Persistence, Port, Protocol, RealServer, RealServerSpec, Scheduler, Selector, VirtualAddress,
     VirtualService, VirtualServiceSpec,
@@ -241,11 +241,12 @@ pub(crate) fn write_server(world: &mut World) {
 fn server_spec(random: &mut Random, nodes: usize) -> RealServerSpec {
     let weight = i32::try_from(random.below(4)).unwrap_or(1);
     let node = random.below(nodes);
-    let address = link(u8::try_from(10 + 10 * node).unwrap_or(250)).to_string();
+    let host = u8::try_from(10 + 10 * node).unwrap_or(250);
+    let addresses = vec![link(host).to_string(), six(host).to_string()];
     let node_name = Some(format!("n{}", node + 1));
     let upper_threshold = i32::try_from(random.below(3)).unwrap_or(0) * 10;
-    let spec = |addresses: Option<String>, node_name: Option<String>| RealServerSpec {
-        addresses: addresses.map(|address| vec![address]),
+    let spec = |addresses: Option<Vec<String>>, node_name: Option<String>| RealServerSpec {
+        addresses,
         node_name,
         weight,
         port: None,
@@ -264,11 +265,11 @@ fn server_spec(random: &mut Random, nodes: usize) -> RealServerSpec {
             let elsewhere = link(u8::try_from(200 + random.below(3)).unwrap_or(200));
             RealServerSpec {
                 forwarding_method: None,
-                ..spec(Some(elsewhere.to_string()), None)
+                ..spec(Some(vec![elsewhere.to_string()]), None)
             }
         }
         1..4 => spec(None, node_name),
-        _ => spec(Some(address), node_name),
+        _ => spec(Some(addresses), node_name),
     }
 }
 

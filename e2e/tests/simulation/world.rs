@@ -9,16 +9,21 @@ use ipvs::{DestinationConfig, DestinationKey, ForwardingMethod, Protocol, Servic
 use jiff::{SignedDuration, Timestamp};
 use node_agent::state::{SILENCE, Sysctl};
 use operator::Key;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Why a run is over before its end.
 pub(crate) type Violation = String;
 
 /// The VIPs that people play with.
-pub(crate) const VIPS: [IpAddr; 3] = [link(100), link(101), link(102)];
+pub(crate) const VIPS: [IpAddr; 4] = [link(100), link(101), link(102), six(100)];
 
 pub(crate) const fn link(host: u8) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(192, 168, 56, host))
+}
+
+/// On the same link.
+pub(crate) const fn six(host: u8) -> IpAddr {
+    IpAddr::V6(Ipv6Addr::new(0xfd56, 0, 0, 0, 0, 0, 0, host as u16))
 }
 
 /// The world.
@@ -160,7 +165,7 @@ fn machine(random: &mut Random, index: usize) -> Machine {
     let mut foreign = Foreign::default();
     foreign.addresses.insert(IpAddr::V4(Ipv4Addr::new(10, 9, 9, host)));
     let own = random.chance(50).then_some(link(host));
-    let on_vip = random.pick(&VIPS).filter(|_| random.chance(50));
+    let on_vip = random.pick(&VIPS).filter(|vip| vip.is_ipv4() && random.chance(50));
     for address in own.into_iter().chain(on_vip) {
         let key = ServiceKey::address(Protocol::Tcp, address, 9999);
         let mut service = Service {
@@ -178,5 +183,5 @@ fn machine(random: &mut Random, index: usize) -> Machine {
         let sysctl = Sysctl::on("eth0", knob);
         foreign.sysctls.insert(sysctl, value.max(0));
     }
-    Machine::new(&format!("n{}", index + 1), Ipv4Addr::new(192, 168, 56, host), foreign)
+    Machine::new(&format!("n{}", index + 1), host, foreign)
 }
