@@ -271,11 +271,11 @@ impl<K: Kernel, J: Journal> Agent<K, J> {
     fn note(&self, cause: Cause, outcome: &Outcome) {
         for change in &outcome.done {
             self.metrics.changed(change);
-            tracing::info!(?cause, "{change}");
+            tracing::info!(?cause, "{}", change.brief());
         }
         for (change, error) in &outcome.refusals {
             self.metrics.refused(change);
-            tracing::warn!(?cause, %error, "refused: {change}");
+            tracing::warn!(?cause, %error, "refused: {}", change.brief());
         }
         if cause == Cause::Drift && !outcome.done.is_empty() {
             outcome.done.iter().for_each(|change| self.metrics.repaired(change));
@@ -290,7 +290,7 @@ impl<K: Kernel, J: Journal> Agent<K, J> {
             if theirs.is_empty() {
                 continue;
             }
-            let lines: Vec<String> = theirs.iter().take(NAMED).map(ToString::to_string).collect();
+            let lines: Vec<String> = theirs.iter().take(NAMED).map(|change| change.brief()).collect();
             let more = theirs.len().saturating_sub(NAMED);
             let more = if more == 0 {
                 String::new()

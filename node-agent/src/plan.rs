@@ -368,6 +368,23 @@ impl Change {
     }
 }
 
+impl Change {
+    /// In one line of a length that a log and a condition can take: a whole table is told by its size.
+    pub fn brief(&self) -> String {
+        match self {
+            Self::GrowRuleset(transaction) | Self::ShrinkRuleset(transaction) => transaction.brief(),
+            Self::SetSysctl { .. }
+            | Self::RestoreSysctl { .. }
+            | Self::AddAddress { .. }
+            | Self::DeleteAddress { .. }
+            | Self::Ipvs(_)
+            | Self::SetTimeouts { .. }
+            | Self::Tunnel(_)
+            | Self::Announce { .. } => self.to_string(),
+        }
+    }
+}
+
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

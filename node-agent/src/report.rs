@@ -147,7 +147,7 @@ impl<'a> Evidence<'a> {
             return Verdict::no(reason_of(error), error.to_string());
         }
         if let Some((change, error)) = self.refusals.iter().find(|(change, _)| concern.covers(change)) {
-            return Verdict::no(reason_of(error), format!("{change}: {error}"));
+            return Verdict::no(reason_of(error), format!("{}: {error}", change.brief()));
         }
         let open: Vec<&Change> = self
             .residue
@@ -159,7 +159,7 @@ impl<'a> Evidence<'a> {
         match open.first() {
             Some(first) => Verdict::no(
                 reason::PENDING,
-                format!("{} changes to come, the first: {first}", open.len()),
+                format!("{} changes to come, the first: {}", open.len(), first.brief()),
             ),
             None => Verdict::yes(reason::OK, "Read back without difference"),
         }

@@ -110,6 +110,22 @@ impl Transaction {
         self.commands.is_empty()
     }
 
+    /// In one short line.
+    pub fn brief(&self) -> String {
+        const LONG: usize = 200;
+        if let [command] = self.commands.as_slice()
+            && command.size() <= 4
+        {
+            let text = format!("nft {command}");
+            if text.len() <= LONG {
+                return text;
+            }
+        }
+        let elements: usize = self.commands.iter().map(Command::size).sum();
+        let commands = self.commands.len();
+        format!("nft -f - # table inet {TABLE}: {commands} commands, {elements} elements")
+    }
+
     /// Whether it changes elements only: then every rule, set and chain is known to be as it was.
     pub fn is_elements_only(&self) -> bool {
         let is_element =
@@ -173,6 +189,21 @@ impl Transaction {
 }
 
 impl Command {
+    /// How many elements it is about.
+    fn size(&self) -> usize {
+        match self {
+            Self::AddElements { set: _, elements } | Self::DeleteElements { set: _, elements } => elements.len(),
+            Self::AddTable
+            | Self::DeleteTable
+            | Self::AddSet { .. }
+            | Self::DeleteSet { .. }
+            | Self::AddChain { .. }
+            | Self::FlushChain { .. }
+            | Self::DeleteChain { .. }
+            | Self::AddRule { .. } => 0,
+        }
+    }
+
     fn json(&self) -> Value {
         let chain = |name: &str| json!({"family": "inet", "table": TABLE, "name": name});
         match self {

@@ -163,6 +163,15 @@ fn every_nft_lists_the_table_as_it_was_written() {
 }
 
 #[test]
+fn a_log_names_a_single_change_and_counts_many() {
+    assert_eq!(
+        difference(everything().table().as_ref(), None).brief(),
+        "nft delete table inet lvs_operator"
+    );
+    expect!["nft -f - # table inet lvs_operator: 90 commands, 26 elements"].assert_eq(&to_from(&everything()).brief());
+}
+
+#[test]
 fn the_modules_that_are_needed_follow_from_the_words() {
     let modules = |ruleset: &Ruleset| to_from(ruleset).modules();
     assert_eq!(
