@@ -213,10 +213,10 @@ fn commits_are_told_with_their_generation_and_our_own_are_known_by_it() {
     assert_eq!(told.generation, linux.ruleset_generation().ok());
 }
 
-/// Whether the peer gets an answer on this TCP port of the VIP within a second.
+/// Whether the peer gets an answer on this TCP port of the VIP within three seconds, which slow machines need.
 fn answers(peer: &Peer, port: u16) -> bool {
     let mut connect = Command::new("nsenter");
-    connect.args(["-t", &peer.0.id().to_string(), "-n", "timeout", "1", "bash", "-c"]);
+    connect.args(["-t", &peer.0.id().to_string(), "-n", "timeout", "3", "bash", "-c"]);
     let connected = connect.arg(format!("true <> /dev/tcp/{VIP}/{port}")).status();
     connected.unwrap().success()
 }
