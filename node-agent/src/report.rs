@@ -131,19 +131,7 @@ impl<'a> Evidence<'a> {
         {
             return verdict;
         }
-        if concern.needs_sysctls(&self.desired.state)
-            && let Some(error) = &self.observed.blind
-        {
-            return Verdict::no(reason_of(error), error.to_string());
-        }
-        if placed.spec.virtual_router.is_some()
-            && let Some(Err(error)) = &self.observed.timeouts
-        {
-            return Verdict::no(reason_of(error), error.to_string());
-        }
-        if concern.needs_ruleset(&self.desired.state)
-            && let Some(error) = self.observed.nftables.error()
-        {
+        if let Some(error) = self.unread(placed, &concern) {
             return Verdict::no(reason_of(error), error.to_string());
         }
         if let Some((change, error)) = self.refusals.iter().find(|(change, _)| concern.covers(change)) {
@@ -163,6 +151,20 @@ impl<'a> Evidence<'a> {
             ),
             None => Verdict::yes(reason::OK, "Read back without difference"),
         }
+    }
+
+    /// Why something that the Placement rests on could not be read.
+    fn unread(self, placed: &Placed, concern: &Concern) -> Option<&'a KernelError> {
+        let desired = &self.desired.state;
+        let sysctls = self.observed.blind.as_ref().filter(|_| concern.needs_sysctls(desired));
+        let timeouts = self.observed.timeouts.as_ref().and_then(|read| read.as_ref().err());
+        let timeouts = timeouts.filter(|_| placed.spec.virtual_router.is_some());
+        let ruleset = self
+            .observed
+            .nftables
+            .error()
+            .filter(|_| concern.needs_ruleset(desired));
+        sysctls.or(timeouts).or(ruleset)
     }
 
     /// What stands in the way of taking packets out of tunnels.

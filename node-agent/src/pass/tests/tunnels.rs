@@ -284,6 +284,7 @@ fn a_vip_of_real_servers_by_dr_and_by_tun_is_on_lo_and_on_the_device() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "they are what it says")]
 fn ipv6_in_ipv4_and_the_reverse_have_their_devices() {
     let spec = gue().replace("192.168.56.100", "fd56::100");
     let mut node = host();
