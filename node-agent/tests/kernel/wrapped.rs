@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use node_agent::kernel::linux::{Linux, LinuxOptions};
+use node_agent::kernel::notify::Notifications;
 use node_agent::ledger::{Entry, Ledger};
 use node_agent::pass::{Node, Outcome};
 use node_agent::view::{Placed, PlacementKey, Source, View};
@@ -125,16 +126,21 @@ realServer:
     )
 }
 
-#[test]
-#[ignore = "needs root, network namespaces, ip_vs and fou"]
-fn what_ipvs_wraps_by_any_type_checksum_and_family_is_served() {
-    let linux = namespace();
+fn link() -> Peer {
     let peer = Peer::new();
     ip("address add fd56::10/64 dev eth0 nodad");
     peer.run("ip address add fd56::20/64 dev peer0 nodad");
     // Clients on the director: what its IPVS does not take goes nowhere.
     peer.run(&format!("ip route add {} via 192.168.56.99", VIPS[0]));
     peer.run(&format!("ip route add {} via fd56::99", VIPS[1]));
+    peer
+}
+
+#[test]
+#[ignore = "needs root, network namespaces, ip_vs and fou"]
+fn what_ipvs_wraps_by_any_type_checksum_and_family_is_served() {
+    let linux = namespace();
+    let peer = link();
     let before = ip("-o link show") + &run("ip", "fou show");
     serve();
     let (orders, answers) = director(&peer);
@@ -180,4 +186,65 @@ fn what_ipvs_wraps_by_any_type_checksum_and_family_is_served() {
             .count()
     };
     assert_eq!((devices(&before), devices(&left)), (0, 0), "{left}");
+}
+
+/// How the agent comes to know of it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Word {
+    Notification,
+    Audit,
+}
+
+#[test]
+#[ignore = "needs root, network namespaces, ip_vs and fou"]
+fn what_unwraps_is_repaired_when_somebody_interferes() {
+    let linux = namespace();
+    let peer = link();
+    serve();
+    let (orders, answers) = director(&peer);
+    let mut host = node(linux);
+    let mut notifications = Notifications::open().unwrap();
+    let tunnel = "{type: GUE, port: 6080}";
+    let faults = [
+        ("ip link delete DEVICE", Word::Notification),
+        ("ip link set DEVICE down", Word::Notification),
+        ("ip address delete VIP dev DEVICE", Word::Notification),
+        ("ip link set DEVICE alias mine", Word::Audit),
+        ("ip fou del port 6080", Word::Audit),
+        ("sysctl -q -w net.ipv4.conf.DEVICE.rp_filter=1", Word::Audit),
+    ];
+    for (vip, server) in VIPS.into_iter().zip(["192.168.56.10", "192.168.56.10"]) {
+        let spec = host_part(vip, server, tunnel);
+        pass(&mut host, Some(&spec));
+        let device = ip("-o link show")
+            .lines()
+            .find_map(|line| Some(line.split("lvs-").nth(1)?.to_owned()));
+        let device = format!("lvs-{}", device.unwrap().split('@').next().unwrap());
+        orders
+            .send((Some(director_part(vip, server, tunnel)), vip.parse().ok()))
+            .unwrap();
+        answers.recv().unwrap().unwrap();
+        for (fault, word) in faults {
+            if fault.starts_with("sysctl") && vip.contains(':') {
+                continue;
+            }
+            while notifications.wait(Duration::from_millis(50)).unwrap() {}
+            let fault = fault.replace("DEVICE", &device).replace("VIP", vip);
+            let (program, arguments) = fault.split_once(' ').unwrap();
+            run(program, arguments);
+            let told = notifications.wait(Duration::from_millis(500)).unwrap();
+            assert!(told || word == Word::Audit, "{fault}");
+            match word {
+                Word::Notification => host.network_changed(),
+                Word::Audit => assert!(host.audit(1), "{fault}"),
+            }
+            let outcome = pass(&mut host, Some(&spec));
+            assert!(!outcome.done.is_empty() && !outcome.unfinished, "{fault}");
+            orders
+                .send((Some(director_part(vip, server, tunnel)), vip.parse().ok()))
+                .unwrap();
+            assert!(answers.recv().unwrap().is_ok(), "{fault}: {:?}", outcome.done);
+        }
+        pass(&mut host, None);
+    }
 }
