@@ -75,17 +75,19 @@ pub(super) fn of_unwrapping(state: &mut KernelState) {
         ruleset
             .tunnels
             .insert(device, on_device.map(|key| key.address).collect());
-        if let (Some(local), None) = (tunnel.local, tunnel.remote) {
+        let Some(local) = tunnel.local else { continue };
+        let of_family = |port: &&GuePort| port.family == Family::of(local);
+        let ports = unwrapping.ports.iter().filter(of_family);
+        // Also beside somebody else's device: what comes out of a port of ours and is not from a director would be its.
+        ruleset
+            .outer
+            .extend(ports.map(|port| Outer::Port { local, port: port.port }));
+        if tunnel.remote.is_none() {
             let arrivals = tunnel.kind.outer_protocols().iter();
             ruleset.outer.extend(arrivals.map(|protocol| Outer::Protocol {
                 local,
                 protocol: *protocol,
             }));
-            let of_family = |port: &&GuePort| port.family == Family::of(local);
-            let ports = unwrapping.ports.iter().filter(of_family);
-            ruleset
-                .outer
-                .extend(ports.map(|port| Outer::Port { local, port: port.port }));
         }
     }
     ruleset.directors.extend(&unwrapping.senders);

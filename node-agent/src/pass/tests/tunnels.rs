@@ -354,17 +354,22 @@ fn ipv6_in_ipv4_and_the_reverse_have_their_devices() {
     assert_eq!(prepared(&outcome), [VIP]);
 }
 
-/// Test case 26 of lvs-measured.md.
-#[test]
-fn beside_a_foreign_tunnel_only_the_directors_packets_are_taken() {
-    let foreign = ReadTunnel {
+/// Calico's device, which takes IPIP from anywhere to anywhere.
+fn foreign_fallback() -> ReadTunnel {
+    ReadTunnel {
         tunnel: Tunnel {
             local: None,
             ..Tunnel::new(TunnelKind::Ipip, "0.0.0.0".parse().unwrap(), None, false)
         },
         up: true,
         marked: false,
-    };
+    }
+}
+
+/// Test case 26 of lvs-measured.md.
+#[test]
+fn beside_a_foreign_tunnel_only_the_directors_packets_are_taken() {
+    let foreign = foreign_fallback();
     let mut node = host();
     pass(&mut node, &api(TUN));
     node.kernel().set_tunnel("tunl0", foreign.clone());
@@ -391,6 +396,20 @@ fn beside_a_foreign_tunnel_only_the_directors_packets_are_taken() {
     assert_eq!(prepared(&outcome), [VIP]);
     pass(&mut node, &nothing());
     assert_eq!(node.kernel().tunnels(), &[("tunl0".to_owned(), foreign)].into());
+}
+
+#[test]
+fn beside_a_foreign_tunnel_a_port_of_ours_takes_from_directors_only() {
+    let mut kernel = kernel();
+    kernel.set_tunnel("tunl0", foreign_fallback());
+    let mut node = on(kernel, Vec::new());
+    pass(&mut node, &api(&gue()));
+    let ruleset = desired(&api(&gue()), &node.observed().facts).state.ruleset;
+    let port = crate::ruleset::Outer::Port {
+        local: "10.20.0.30".parse().unwrap(),
+        port: 6080,
+    };
+    assert_eq!(ruleset.outer, [port].into(), "IPIP of others is left to tunl0");
 }
 
 #[test]
