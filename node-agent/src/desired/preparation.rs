@@ -86,13 +86,14 @@ pub(super) fn of_group(state: &mut KernelState, part: &RouterPart, facts: &Facts
 fn masquerade(state: &mut KernelState, rule: &Masquerade, network: IpNet, facts: &Facts) {
     let inside = network.addr();
     forward(state, inside, facts.interface_to(inside), facts);
-    let anywhere = match inside {
-        IpAddr::V4(_) => IpAddr::from([0; 4]),
-        IpAddr::V6(_) => IpAddr::from([0; 16]),
-    };
-    // Replies come back by the interface that the packets left by.
-    let outside = rule.out_interface.as_deref().or_else(|| facts.interface_to(anywhere));
-    forward(state, inside, outside, facts);
+    // Replies come back by the interface that the packets left by: the named one, or any that a route leads out by.
+    let named = rule.out_interface.as_deref();
+    let routes = facts.routes.iter().filter(|_| named.is_none());
+    let any =
+        routes.filter(|route| route.network.addr().is_ipv4() == inside.is_ipv4() && !route.network.contains(&inside));
+    for outside in any.map(|route| route.interface.as_str()).chain(named) {
+        forward(state, inside, Some(outside), facts);
+    }
 }
 
 fn forward(state: &mut KernelState, address: IpAddr, interface: Option<&str>, facts: &Facts) {

@@ -8,7 +8,7 @@ use e2e::process::Signal;
 use e2e::product::AgentOptions;
 use e2e::root_image::Suite;
 use e2e::scene::{self, Scene};
-use e2e::shop::{self, LIMIT, NODES};
+use e2e::shop::{self, Before, LIMIT, NODES};
 use e2e::topology::{self, Host};
 use e2e::traffic::{self, RunningClient};
 use e2e::{clock, oracle};
@@ -22,7 +22,10 @@ const URL: &str = "http://192.168.56.100/";
 pub(crate) fn demo() -> Result<()> {
     setup::setup(&[Suite::default()])?;
     let lab = Lab::new()?;
-    let told = scene::play(&lab, Suite::default(), "demo", tell);
+    let acts: [(&str, scene::Test); 3] = [("demo", tell), ("demo: NAT", nat), ("demo: FullNAT", full_nat)];
+    let told = acts
+        .into_iter()
+        .try_for_each(|(name, act)| scene::play(&lab, Suite::default(), name, act));
     lab.end();
     told?;
     println!("\nThat was lvs-operator. What else it holds: cargo xtask test. How to use it: README.md.");
@@ -67,6 +70,68 @@ fn kubectl(scene: &Scene, line: &str) -> Result<()> {
         &format!("kubectl {line}"),
         &scene.control_plane().kubectl(&words, None)?,
     );
+    Ok(())
+}
+
+fn nat(scene: &Scene) -> Result<()> {
+    heading("The same by NAT: the director is the gateway of the real servers, and lets them out by MASQUERADE");
+    let before = shop::open(
+        scene,
+        &topology::director_between("dir1", &NODES[1..]),
+        &AgentOptions::default(),
+    )?;
+    println!("client 192.168.56.200   dir1 192.168.56.10 and inside 10.0.0.10   rs1 10.0.0.30   rs2 10.0.0.40");
+    shop::serve(scene, "nat-masquerade", "web")?;
+    answers_of(scene, "http://192.168.56.130/")?;
+    let director = scene.host("dir1")?;
+    on(&director, "ipvsadm -Ln")?;
+    on(&director, "nft list table inet lvs_operator")?;
+    on(
+        &director,
+        "sysctl net.ipv4.conf.eth1.forwarding net.ipv4.conf.eth1.send_redirects",
+    )?;
+    taken_back(scene, "nat-masquerade", &before)
+}
+
+fn full_nat(scene: &Scene) -> Result<()> {
+    heading("The same by FullNAT: real servers anywhere, with a gateway of their own");
+    let before = shop::open(scene, &topology::remote("dir1", &NODES[1..]), &AgentOptions::default())?;
+    println!("client 192.168.56.200   dir1 192.168.56.10   a router   rs1 10.0.1.30   rs2 10.0.1.40");
+    shop::serve(scene, "fullnat", "web")?;
+    answers_of(scene, "http://192.168.56.160/")?;
+    on(&*scene.host("dir1")?, "nft list table inet lvs_operator")?;
+    let words = [
+        "-n",
+        "shop",
+        "get",
+        "virtualservice",
+        "web",
+        "-o",
+        "jsonpath={.status.conditions[?(@.type==\"ClientAddressHidden\")].message}",
+    ];
+    shown(
+        "kubectl: condition ClientAddressHidden of virtualservice/web",
+        &scene.control_plane().kubectl(&words, None)?,
+    );
+    taken_back(scene, "fullnat", &before)
+}
+
+/// Ten requests, each a new connection; and whom nginx took for the client.
+fn answers_of(scene: &Scene, url: &str) -> Result<()> {
+    let answers = traffic::requests(&*scene.host("client")?, url, 10)?;
+    answers.expect_all()?;
+    let seen: Vec<&str> = answers.by_client.keys().map(String::as_str).collect();
+    println!("curl {url}: {answers}; nginx saw the client as {}", seen.join(", "));
+    ensure!(
+        answers.of("rs1") == 5 && answers.of("rs2") == 5,
+        "round robin is five each"
+    );
+    Ok(())
+}
+
+fn taken_back(scene: &Scene, example: &str, before: &Before) -> Result<()> {
+    shop::close(scene, example, before)?;
+    println!("deleted: every node is as it was");
     Ok(())
 }
 

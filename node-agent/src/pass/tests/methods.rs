@@ -232,6 +232,18 @@ fn a_membership_forwards_both_ways_and_sets_timeouts() {
 }
 
 #[test]
+fn a_masquerade_by_any_interface_takes_replies_back_by_any() {
+    let mut kernel = gateway();
+    kernel.remove_routes("0.0.0.0/0".parse().unwrap());
+    let mut node = on(kernel, Vec::new());
+    pass(&mut node, &api(&GROUP.replace(", outInterface: eth0", "")));
+    for interface in ["eth0", "eth1"] {
+        let forwarding = Sysctl::on(interface, Knob::Forwarding);
+        assert_eq!(node.kernel().sysctl(&forwarding), Ok(Some(1)), "{interface}");
+    }
+}
+
+#[test]
 fn timeouts_that_somebody_set_since_are_his() {
     let mut node = director();
     pass(&mut node, &api(GROUP));
