@@ -184,10 +184,12 @@ fn takes(world: &World, key: &Key, service: &VirtualService, director: usize) ->
     let mark = spec.firewall_mark.or_else(|| is_across.then(of_ours).flatten());
     if let Some(mark) = mark {
         let mark = u32::try_from(mark).unwrap_or(0);
-        return ServiceKey::firewall_mark(Family::Ipv4, mark)
-            .map(|key| (key, None))
+        let vips = spec.addresses.iter().filter_map(|entry| entry.address.parse().ok());
+        let families: BTreeSet<Family> = vips.map(|vip: IpAddr| Family::of(vip)).collect();
+        let keys = families
             .into_iter()
-            .collect();
+            .filter_map(|family| ServiceKey::firewall_mark(family, mark));
+        return keys.map(|key| (key, None)).collect();
     }
     let vips = spec.addresses.iter().filter_map(|entry| entry.address.parse().ok());
     let vips: Vec<IpAddr> = vips.collect();

@@ -87,7 +87,8 @@ fn wanted(
         let part = placed
             .and_then(|placed| placed.spec.virtual_router.clone())
             .unwrap_or_default();
-        let is_here = placed.is_some_and(|placed| placed.spec.node_name == node);
+        let is_outvoted = group.is_some_and(|group| group.outvoted.contains(node));
+        let is_here = !is_outvoted && placed.is_some_and(|placed| placed.spec.node_name == node);
         RouterPart {
             timeouts: part.timeouts.filter(|_| is_here),
             withdraw: false,

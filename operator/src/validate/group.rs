@@ -7,7 +7,7 @@ use crate::view::View;
 use crds::conditions::{Verdict, reason};
 use crds::{Masquerade, NamespacesFrom, Selector, Timeouts, UndeclaredPorts};
 use ipnet::IpNet;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 /// A DirectorGroup as it was judged.
@@ -25,6 +25,8 @@ pub struct Group {
     pub shared_addresses: bool,
     /// What its services share on a director; none when that is refused, and stays as it is placed.
     pub shared: Option<Shared>,
+    /// Nodes where its timeouts give way to another group's, also those that are placed.
+    pub outvoted: BTreeSet<String>,
     networks: Vec<IpNet>,
     from: NamespacesFrom,
     namespaces: Option<Selector>,
@@ -101,6 +103,7 @@ impl Group {
             interface: spec.interface.clone(),
             shared_addresses: spec.shared_addresses,
             shared,
+            outvoted: BTreeSet::new(),
             networks: spec.allowed_cidrs.iter().filter_map(|cidr| cidr.parse().ok()).collect(),
             from: spec.allowed_namespaces.from,
             namespaces: spec.allowed_namespaces.namespace_selector.clone(),
@@ -209,9 +212,7 @@ fn agree(view: &View<'_>, groups: &mut BTreeMap<String, Group>) {
         .flat_map(|group| group.nodes.iter().map(move |node| (group, node)))
         .filter_map(|(group, node)| {
             let timeouts = group.shared.as_ref()?.timeouts?;
-            let placed = view.group_placement(&group.name, node);
-            let placed = placed.and_then(|placement| placement.spec.virtual_router.as_ref());
-            let is_placed = placed.is_some_and(|part| part.timeouts == Some(timeouts) && !part.withdraw);
+            let is_placed = placed_timeouts(view, &group.name, node) == Some(timeouts);
             let created = view
                 .snapshot
                 .director_groups
@@ -239,6 +240,23 @@ fn agree(view: &View<'_>, groups: &mut BTreeMap<String, Group>) {
             group.shared = None;
         }
     }
+    for group in groups.values_mut().filter(|group| group.shared.is_none()) {
+        let gives_way = |node: &&String| {
+            let Some(placed) = placed_timeouts(view, &group.name, node) else {
+                return false;
+            };
+            let mut there = holders.iter().filter(|(_, of, _)| of == *node);
+            there.any(|(_, _, theirs)| disagreement(theirs, &placed).is_some())
+        };
+        group.outvoted = group.nodes.iter().filter(gives_way).cloned().collect();
+    }
+}
+
+/// The timeouts that a group's Placement carries on a node.
+fn placed_timeouts(view: &View<'_>, group: &str, node: &str) -> Option<Timeouts> {
+    let placement = view.group_placement(group, node)?;
+    let part = placement.spec.virtual_router.as_ref();
+    part.filter(|part| !part.withdraw)?.timeouts
 }
 
 /// The first timeout that both set, and not alike.

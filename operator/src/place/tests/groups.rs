@@ -210,3 +210,30 @@ fn a_group_that_moves_to_where_its_timeouts_are_refused_brings_the_rest() {
     .assert_eq(&world.group_placements());
     assert!(world.placements().contains("web@dir2 director 192.168.56.100 Node\n"));
 }
+
+#[test]
+fn f27_two_operators_that_placed_timeouts_that_disagree_leave_them_to_one_group() {
+    let mut world = World::new();
+    let timeouts = |seconds| format!("  timeouts: {{udpSeconds: {seconds}}}\n");
+    let before = world.clone();
+    let mut writes = Vec::new();
+    for group in [
+        format!("{GROUP}{}", timeouts(60)),
+        format!("{}{}", GROUP.replace("name: default", "name: edge"), timeouts(61)),
+    ] {
+        let mut view = before.clone();
+        view.apply(&group);
+        writes.extend(view.placement_writes());
+        world.apply(&group);
+    }
+    for write in &writes {
+        let _ = world.carry_out(write);
+    }
+    world.settle();
+    expect![[r#"
+        lvs-system/default@dir1 {"timeouts":{"udpSeconds":60}}
+        lvs-system/edge@dir1 {}
+    "#]]
+    .assert_eq(&world.group_placements());
+    assert!(world.said_of_group("edge", "Accepted").starts_with("False Invalid"));
+}
