@@ -72,11 +72,12 @@ impl Concern {
         self.vips.iter().any(|vip| ruleset.concerns(*vip)) || (self.is_member && !ruleset.masquerade.is_empty())
     }
 
-    /// Elements name their VIPs and real servers. Rules are the node's: they concern every director.
+    /// Elements name their VIPs and real servers. Rules are the node's: they concern everybody who has any.
     fn covers_transaction(&self, transaction: &Transaction) -> bool {
         let named = transaction.addresses();
         let is_named = self.vips.union(&self.servers).any(|address| named.contains(address));
-        is_named || (!transaction.is_elements_only() && (self.is_director || self.is_member))
+        let has_rules = self.is_director || self.is_member || self.unwraps;
+        is_named || (!transaction.is_elements_only() && has_rules)
     }
 
     /// Sysctls are the node's: they concern every Placement of the kind that asks for them.

@@ -439,4 +439,16 @@ proptest! {
             prop_assert_eq!(both.full_nat.get(flow), Some(source));
         }
     }
+
+    #[test]
+    fn what_is_added_first_and_what_goes_last_make_the_whole_change(from in rulesets(), to in rulesets()) {
+        let between = to.and(&from);
+        let grown = difference(from.table().as_ref(), between.table().as_ref()).apply(from.table().as_ref()).unwrap();
+        let held = Ruleset::of(grown.as_ref());
+        prop_assert!(held.guarded.is_superset(&from.guarded) && held.replies.is_superset(&from.replies));
+        prop_assert!(from.full_nat.keys().chain(to.full_nat.keys()).all(|flow| held.full_nat.contains_key(flow)));
+        prop_assert!(from.marks.keys().all(|key| held.marks.contains_key(key)));
+        let shrunk = difference(grown.as_ref(), to.table().as_ref()).apply(grown.as_ref());
+        prop_assert_eq!(shrunk, Ok(to.table()));
+    }
 }
