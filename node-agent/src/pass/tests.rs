@@ -126,6 +126,7 @@ fn f39_a_director_programs_ipvs_before_the_vip_and_announces_last() {
             nft add chain inet lvs_operator guard { type filter hook input priority 110; policy accept; }
             nft add element inet lvs_operator vips4 { 192.168.56.100 }
             nft add rule inet lvs_operator guard meta l4proto { 1, 58 } accept
+            nft add rule inet lvs_operator guard ip saddr @vips4 accept
             nft add rule inet lvs_operator guard ip daddr @vips4 counter drop
             ipvsadm -A -t 192.168.56.100:80 -s rr
             ipvsadm -a -t 192.168.56.100:80 -r 192.168.56.30:80 -g -w 1

@@ -237,8 +237,17 @@ fn guard(table: &Table, tracks: bool) -> Vec<Value> {
         return drops;
     }
     let mut rules = vec![Value::Array(vec![words::is_icmp(), words::accept()])];
+    // A client on the director itself speaks to a VIP from that VIP, and the answers of NAT and FullNAT come in by here
+    // (measured). From outside, IPv4 takes no packet that says it is from here; IPv6 does, and then nothing but TCP, whose
+    // answers would go to ourselves, may pass unasked.
+    rules.extend(table.rules_with(VIPS, |twin| {
+        let from_vip = words::equal(ip(twin, "saddr"), words::set(&name(VIPS, twin)));
+        match twin {
+            Twin::Four => vec![from_vip, words::accept()],
+            Twin::Six => vec![words::is_tcp(), from_vip, words::accept()],
+        }
+    }));
     if tracks {
-        // A client on the director itself speaks to a VIP from that VIP, and FullNAT's answer comes in by here (measured).
         rules.push(Value::Array(vec![words::is_reply(), words::accept()]));
     }
     rules.extend(passes(LOCAL_PORTS, service));

@@ -139,6 +139,7 @@ fn a_dr_director_has_a_guard_and_nothing_else() {
         nft add chain inet lvs_operator guard { type filter hook input priority 110; policy accept; }
         nft add element inet lvs_operator vips4 { 192.168.56.100 }
         nft add rule inet lvs_operator guard meta l4proto { 1, 58 } accept
+        nft add rule inet lvs_operator guard ip saddr @vips4 accept
         nft add rule inet lvs_operator guard ip daddr @vips4 counter drop"#]]
     .assert_eq(&to_from(&ruleset).to_string());
     assert!(!ruleset.tracks_connections());
@@ -168,7 +169,7 @@ fn a_log_names_a_single_change_and_counts_many() {
         difference(everything().table().as_ref(), None).brief(),
         "nft delete table inet lvs_operator"
     );
-    expect!["nft -f - # table inet lvs_operator: 90 commands, 26 elements"].assert_eq(&to_from(&everything()).brief());
+    expect!["nft -f - # table inet lvs_operator: 92 commands, 26 elements"].assert_eq(&to_from(&everything()).brief());
 }
 
 #[test]

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 const ICMP: [u8; 2] = [1, 58];
 /// `ct state invalid`.
 const INVALID: u8 = 1;
+const TCP: u8 = 6;
 /// `ct direction reply`.
 const REPLY: u8 = 1;
 
@@ -85,6 +86,10 @@ pub(super) fn is_icmp() -> Value {
 
 pub(super) fn is_invalid() -> Value {
     json!({"match": {"op": "in", "left": {"ct": {"key": "state"}}, "right": INVALID}})
+}
+
+pub(super) fn is_tcp() -> Value {
+    equal(meta("l4proto"), json!(TCP))
 }
 
 pub(super) fn is_reply() -> Value {

@@ -97,6 +97,7 @@ fn nat_forwards_replies_from_inside_and_tells_nobody_of_a_shorter_way() {
             nft add element inet lvs_operator replies4 { 10.0.0.30 . 6 . 8080 }
             nft add element inet lvs_operator vips4 { 192.168.56.100 }
             nft add rule inet lvs_operator guard meta l4proto { 1, 58 } accept
+            nft add rule inet lvs_operator guard ip saddr @vips4 accept
             nft add rule inet lvs_operator guard ip daddr @vips4 counter drop
             nft add rule inet lvs_operator missed_replies ip saddr . meta l4proto . th sport @replies4 counter drop
             sysctl -w net.ipv4.conf.all.send_redirects=0
@@ -127,6 +128,7 @@ fn full_nat_needs_conntrack_and_no_silence_about_redirects() {
             nft add rule inet lvs_operator connections ct state invalid counter
             nft add rule inet lvs_operator fullnat_interface masquerade
             nft add rule inet lvs_operator guard meta l4proto { 1, 58 } accept
+            nft add rule inet lvs_operator guard ip saddr @vips4 accept
             nft add rule inet lvs_operator guard ct direction 1 accept
             nft add rule inet lvs_operator guard ip daddr @vips4 counter drop
             nft add rule inet lvs_operator source_nat ct original ip daddr . meta l4proto . ip daddr . th dport vmap @fullnat_ports4
@@ -164,6 +166,7 @@ fn ipv6_nat_keeps_the_learned_default_route() {
             nft add element inet lvs_operator replies6 { fd10::30 . 6 . 8080 }
             nft add element inet lvs_operator vips6 { fd56::100 }
             nft add rule inet lvs_operator guard meta l4proto { 1, 58 } accept
+            nft add rule inet lvs_operator guard meta l4proto 6 ip6 saddr @vips6 accept
             nft add rule inet lvs_operator guard ip6 daddr @vips6 counter drop
             nft add rule inet lvs_operator missed_replies ip6 saddr . meta l4proto . th sport @replies6 counter drop
             sysctl -w net.ipv6.conf.eth0.accept_ra=2
@@ -203,6 +206,7 @@ fn f7_persistence_lets_clients_leave_a_real_server_of_weight_0() {
             nft add chain inet lvs_operator guard { type filter hook input priority 110; policy accept; }
             nft add element inet lvs_operator vips4 { 192.168.56.100 }
             nft add rule inet lvs_operator guard meta l4proto { 1, 58 } accept
+            nft add rule inet lvs_operator guard ip saddr @vips4 accept
             nft add rule inet lvs_operator guard ip daddr @vips4 counter drop
             sysctl -w net.ipv4.vs.expire_quiescent_template=1
             ipvsadm -A -t 192.168.56.100:80 -s rr -p 60
@@ -317,6 +321,7 @@ fn a_mark_makes_its_vips_worth_holding() {
             nft add chain inet lvs_operator guard { type filter hook input priority 110; policy accept; }
             nft add element inet lvs_operator vips4 { 192.168.56.100 }
             nft add rule inet lvs_operator guard meta l4proto { 1, 58 } accept
+            nft add rule inet lvs_operator guard ip saddr @vips4 accept
             nft add rule inet lvs_operator guard ip daddr @vips4 counter drop
             ipvsadm -A -f 10 -s rr
             ipvsadm -a -f 10 -r 192.168.56.30:0 -g -w 1
@@ -346,6 +351,7 @@ fn full_nats_own_addresses_come_and_go_with_the_vips() {
             nft add rule inet lvs_operator connections ct state invalid counter
             nft add rule inet lvs_operator fullnat_from_dabeb841 snat ip to 10.0.0.5
             nft add rule inet lvs_operator guard meta l4proto { 1, 58 } accept
+            nft add rule inet lvs_operator guard ip saddr @vips4 accept
             nft add rule inet lvs_operator guard ct direction 1 accept
             nft add rule inet lvs_operator guard ip daddr @vips4 counter drop
             nft add rule inet lvs_operator source_nat ct original ip daddr . meta l4proto . ip daddr . th dport vmap @fullnat_ports4
