@@ -23,10 +23,7 @@ impl<'a> Evidence<'a> {
         let address = |vip: &IpAddr| {
             let here = |key: &&AddressKey| key.address == *vip && !key.is_of_host();
             let held = self.observed.addresses.keys().find(here);
-            let wanted = part
-                .addresses
-                .iter()
-                .any(|entry| !entry.withdraw && entry.address.parse() == Ok(*vip));
+            let wanted = wants(part, *vip);
             // Another VirtualService's address on the same VIP is not this one's.
             let ours = held.filter(|key| wanted || !self.desired.state.addresses.contains_key(*key));
             let role = match ours {
@@ -47,17 +44,14 @@ impl<'a> Evidence<'a> {
 
     /// Services in the kernel that are this part's: those it names, and those on its VIPs that nobody wants any more.
     fn services_of(self, part: &DirectorPart, vips: &BTreeSet<IpAddr>) -> BTreeMap<ServiceKey, &'a Service> {
-        let wants = |vip: &IpAddr| {
-            part.addresses
-                .iter()
-                .any(|entry| !entry.withdraw && entry.address.parse() == Ok(*vip))
-        };
         let named: BTreeSet<ServiceKey> = part
             .services
             .iter()
             .flat_map(|service| keys(service, vips.iter().copied()))
             // What this part gives back, and another Placement asks for, is the other's.
-            .filter(|(key, of)| of.iter().any(wants) || !self.desired.state.ipvs.services.contains_key(key))
+            .filter(|(key, of)| {
+                of.iter().any(|vip| wants(part, *vip)) || !self.desired.state.ipvs.services.contains_key(key)
+            })
             .map(|(key, _)| key)
             .collect();
         // A mark says nothing of VIPs: one that is leaving is everybody's, so that no host lets go too early.
@@ -74,13 +68,21 @@ impl<'a> Evidence<'a> {
 
     /// Whether a service takes packets to this VIP: its own, or any of its family when a mark selects them.
     fn is_on(self, part: &DirectorPart, key: &ServiceKey, vip: IpAddr) -> bool {
-        match vip_of(key) {
-            Some(own) => own == vip,
-            None => part
-                .services
-                .iter()
-                .any(|service| keys(service, std::iter::once(vip)).contains_key(key)),
+        if let Some(own) = vip_of(key) {
+            return own == vip;
         }
+        let mut services = part.services.iter();
+        let selects = services.any(|service| keys(service, std::iter::once(vip)).contains_key(key));
+        let stays = self.desired.state.ipvs.services.contains_key(key);
+        selects && (wants(part, vip) || !stays || self.may_be_marked())
+    }
+
+    /// Whether packets to a VIP that was taken back may have a mark of ours still. A mark's service goes on for other VIPs,
+    /// and says nothing of this one.
+    fn may_be_marked(self) -> bool {
+        let is_ruleset = |change: &Change| matches!(change, Change::GrowRuleset(_) | Change::ShrinkRuleset(_));
+        let mut open = self.residue.steps.iter();
+        self.observed.nftables.error().is_some() || open.any(|(_, change)| is_ruleset(change))
     }
 
     fn real_servers(self, part: &DirectorPart, services: &BTreeMap<ServiceKey, &Service>) -> Vec<RealServerReport> {
@@ -105,6 +107,11 @@ impl<'a> Evidence<'a> {
         }));
         reports
     }
+}
+
+fn wants(part: &DirectorPart, vip: IpAddr) -> bool {
+    let mut entries = part.addresses.iter();
+    entries.any(|entry| !entry.withdraw && entry.address.parse() == Ok(vip))
 }
 
 fn destination_state(
