@@ -181,18 +181,17 @@ fn takes(world: &World, key: &Key, service: &VirtualService, director: usize) ->
         })?;
         placement.spec.director.as_ref()?.services.first()?.firewall_mark
     };
+    let vips = spec.addresses.iter().filter_map(|entry| entry.address.parse().ok());
+    let vips: Vec<IpAddr> = vips.collect();
     let mark = spec.firewall_mark.or_else(|| is_across.then(of_ours).flatten());
     if let Some(mark) = mark {
         let mark = u32::try_from(mark).unwrap_or(0);
-        let vips = spec.addresses.iter().filter_map(|entry| entry.address.parse().ok());
-        let families: BTreeSet<Family> = vips.map(|vip: IpAddr| Family::of(vip)).collect();
+        let families: BTreeSet<Family> = vips.into_iter().map(Family::of).collect();
         let keys = families
             .into_iter()
             .filter_map(|family| ServiceKey::firewall_mark(family, mark));
         return keys.map(|key| (key, None)).collect();
     }
-    let vips = spec.addresses.iter().filter_map(|entry| entry.address.parse().ok());
-    let vips: Vec<IpAddr> = vips.collect();
     let ports = spec.ports.iter().flatten().map(|port| {
         let protocol = match port.protocol {
             Some(crds::Protocol::Udp) => Protocol::Udp,

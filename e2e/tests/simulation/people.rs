@@ -32,9 +32,8 @@ const METHODS: [ForwardingMethod; 5] = [
 ];
 /// Few, so that they are wanted twice.
 const MARKS: [i64; 2] = [7, 8];
-/// Percent of services by mark. None for now: an agent says of a withdrawn VIP that it still has a service, as long as a
-/// mark of the same Placement has one for other VIPs, and so the VIP never moves (`is_on` in node-agent/src/report/director.rs).
-const MARKED: usize = 0;
+/// Percent of services by mark.
+const MARKED: usize = 15;
 
 pub(crate) fn selector(key: &str, value: &str) -> Selector {
     Selector {
