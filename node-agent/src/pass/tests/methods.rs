@@ -366,3 +366,27 @@ fn full_nats_own_addresses_come_and_go_with_the_vips() {
         "#]],
     );
 }
+
+/// The mark's service goes on for the other VIP; of the one that was taken back nothing is left, and it may move.
+#[test]
+fn a_withdrawn_vip_of_a_mark_is_gone_though_the_mark_serves_another() {
+    for marked in ["", ", markedPorts: [{protocol: TCP, port: 80}]"] {
+        let spec = format!(
+            "
+subject: {{kind: VirtualService, name: web}}
+nodeName: dir1
+director:
+  addresses: [{{address: 192.168.56.100, addressOwner: Node}}, {{address: 192.168.56.101, addressOwner: Node}}]
+  services: [{{firewallMark: 8, scheduler: rr{marked}}}]
+  realServers: []
+"
+        );
+        let mut node = node();
+        pass(&mut node, &api(&spec));
+        let withdrawn = spec.replace("101, addressOwner: Node", "101, addressOwner: Node, withdraw: true");
+        let outcome = pass(&mut node, &api(&withdrawn));
+        let report = status(&outcome).director.as_ref().unwrap();
+        let held: Vec<_> = report.addresses.iter().map(|held| held.address.as_str()).collect();
+        assert_eq!(held, [VIP], "{marked}");
+    }
+}
