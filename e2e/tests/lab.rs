@@ -51,6 +51,7 @@ fn all() -> Vec<Entry> {
         traffic::TESTS,
         examples::TESTS,
         codec::TESTS,
+        matrix::BY_HAND,
         matrix::TESTS,
         schedulers::TESTS,
         persistence::TESTS,
