@@ -17,8 +17,13 @@
 //! | ruleset down | what nobody goes by any more |
 //! | sysctl restore | silent until the VIP is gone |
 
+mod addresses;
+mod ruleset;
 mod services;
+mod settings;
 mod tunnels;
+
+pub use ruleset::has_retired;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -26,14 +31,11 @@ use std::net::IpAddr;
 
 use ipvs::{ServiceKey, Timeouts};
 
-use crate::ledger::{Entry, Former, FormerTimeouts, Ledger};
+use crate::ledger::{Entry, Former, Ledger};
 use crate::observed::Observed;
 use crate::ruleset::Transaction;
-use crate::state::{ADDRESS_PROTOCOL, AddressConfig, AddressKey, AddressScope, KernelState, Knob, Sysctl};
+use crate::state::{ADDRESS_PROTOCOL, AddressConfig, AddressKey, AddressScope, KernelState, Sysctl};
 use crate::tunnel::{self, GuePort};
-
-mod ruleset;
-pub use ruleset::has_retired;
 
 /// One change of the kernel's state. Prints as the line that an administrator would type.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -139,9 +141,9 @@ pub fn plan(desired: &KernelState, observed: &Observed, ledger: &Ledger, absence
     let mut plan = Plan::default();
     services::plan(&mut plan, desired, observed, ledger);
     let made = tunnels::add(&mut plan, desired, observed, ledger);
-    addresses(&mut plan, desired, observed, &made);
-    sysctls(&mut plan, desired, observed, ledger);
-    timeouts(&mut plan, desired, observed, ledger);
+    addresses::plan(&mut plan, desired, observed, &made);
+    settings::sysctls(&mut plan, desired, observed, ledger);
+    settings::timeouts(&mut plan, desired, observed, ledger);
     ruleset::ruleset(&mut plan, desired, observed);
     match absence {
         Absence::IsBelieved => {}
@@ -149,136 +151,6 @@ pub fn plan(desired: &KernelState, observed: &Observed, ledger: &Ledger, absence
     }
     plan.steps.sort_by_key(|(stage, _)| *stage);
     plan
-}
-
-/// `made` are interfaces that are made anew: nothing is on them.
-fn addresses(plan: &mut Plan, desired: &KernelState, observed: &Observed, made: &BTreeSet<String>) {
-    let served = served_vips(desired, observed, &plan.foreign);
-    for (key, config) in &desired.addresses {
-        if plan.foreign_tunnels.contains(&key.interface) {
-            continue;
-        }
-        let present = observed.addresses.get(key).filter(|_| !made.contains(&key.interface));
-        if present.is_some_and(|present| present.same_as(*config)) {
-            continue;
-        }
-        if let Some(present) = present {
-            plan.steps.push((
-                down(key),
-                Change::DeleteAddress {
-                    key: key.clone(),
-                    config: *present,
-                },
-            ));
-        }
-        if !key.is_of_host() && !served.contains(&key.address) {
-            continue;
-        }
-        plan.steps.push((
-            up(key),
-            Change::AddAddress {
-                key: key.clone(),
-                config: *config,
-            },
-        ));
-        if !key.is_of_host() {
-            plan.steps
-                .push((Stage::Announce, Change::Announce { key: key.clone() }));
-        }
-    }
-    for (key, config) in &observed.addresses {
-        if !desired.addresses.contains_key(key) && !made.contains(&key.interface) {
-            plan.steps.push((
-                down(key),
-                Change::DeleteAddress {
-                    key: key.clone(),
-                    config: *config,
-                },
-            ));
-        }
-    }
-}
-
-/// Addresses for which at least one service can be programmed. One without any would only refuse its clients.
-fn served_vips(desired: &KernelState, observed: &Observed, foreign: &BTreeSet<ServiceKey>) -> BTreeSet<IpAddr> {
-    if observed.ipvs.table().is_none() {
-        return BTreeSet::new();
-    }
-    let is_served =
-        |(_, services): &(&IpAddr, &BTreeSet<ServiceKey>)| services.iter().any(|key| !foreign.contains(key));
-    desired.serves.iter().filter(is_served).map(|(vip, _)| *vip).collect()
-}
-
-fn sysctls(plan: &mut Plan, desired: &KernelState, observed: &Observed, ledger: &Ledger) {
-    let lasting = desired
-        .sysctls
-        .iter()
-        .filter(|(sysctl, _)| tunnels::device(sysctl).is_none());
-    for (sysctl, requirement) in lasting {
-        let Some(present) = observed.sysctl(sysctl) else {
-            continue;
-        };
-        if observed.fulfils(sysctl, *requirement) {
-            continue;
-        }
-        let value = requirement.value();
-        let former = ledger.sysctls.get(sysctl).map_or(present, |record| record.former);
-        plan.ledger.push(Entry::Sysctl {
-            sysctl: sysctl.clone(),
-            value: Former { former, set: value },
-        });
-        let change = Change::SetSysctl {
-            sysctl: sysctl.clone(),
-            value,
-        };
-        plan.steps.push((stage_of(sysctl), change));
-    }
-    // In reverse: what was set last is given back first.
-    for (sysctl, Former { former, set }) in ledger.sysctls.iter().rev() {
-        // A value that is not ours any more is somebody else's decision, and stays.
-        if !desired.sysctls.contains_key(sysctl) && observed.sysctl(sysctl) == Some(*set) && former != set {
-            let change = Change::RestoreSysctl {
-                sysctl: sysctl.clone(),
-                value: *former,
-            };
-            plan.steps.push((Stage::SysctlRestore, change));
-        }
-    }
-}
-
-/// What is asked for, and what was set before and is asked for no more: that becomes as it was, unless somebody else set
-/// it since.
-fn timeouts(plan: &mut Plan, desired: &KernelState, observed: &Observed, ledger: &Ledger) {
-    let Some(Ok(present)) = observed.timeouts else { return };
-    let record = ledger.timeouts.unwrap_or(FormerTimeouts {
-        former: present,
-        set: Timeouts::default(),
-    });
-    let given_back = record.former.where_equal(record.set, present);
-    let wanted = desired.timeouts.or(given_back);
-    if wanted.hold_in(present) {
-        return;
-    }
-    if desired.timeouts != Timeouts::default() {
-        let set = desired.timeouts;
-        plan.ledger.push(Entry::Timeouts {
-            value: FormerTimeouts { set, ..record },
-        });
-    }
-    plan.steps
-        .push((Stage::DirectorSysctls, Change::SetTimeouts { timeouts: wanted }));
-}
-
-fn stage_of(sysctl: &Sysctl) -> Stage {
-    match sysctl.knob {
-        Knob::ArpIgnore | Knob::ArpAnnounce | Knob::RpFilter => Stage::HostSysctls,
-        Knob::SendRedirects
-        | Knob::Forwarding
-        | Knob::AcceptRa
-        | Knob::Ipv6Forwarding
-        | Knob::Conntrack
-        | Knob::ExpireQuiescentTemplate => Stage::DirectorSysctls,
-    }
 }
 
 /// Ledger entries that are over: what they name was read to be gone, or somebody else's. Not while absence is ignorance.
@@ -326,22 +198,6 @@ pub fn vip_of(key: &ServiceKey) -> Option<IpAddr> {
             port: _,
         } => Some(*address),
         ServiceKey::FirewallMark { family: _, mark: _ } => None,
-    }
-}
-
-fn up(key: &AddressKey) -> Stage {
-    if key.is_of_host() {
-        Stage::HostAddressUp
-    } else {
-        Stage::DirectorAddressUp
-    }
-}
-
-fn down(key: &AddressKey) -> Stage {
-    if key.is_of_host() {
-        Stage::HostAddressDown
-    } else {
-        Stage::DirectorAddressDown
     }
 }
 

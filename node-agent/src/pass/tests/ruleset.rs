@@ -1,5 +1,7 @@
 //! What nftables has for the Placements, in which order, and after somebody interfered.
 
+use std::net::IpAddr;
+
 use super::*;
 use crate::kernel::notify::Committed;
 use crate::ruleset::{Firewall, Hook, Ruleset, Source as NewSource};
