@@ -249,7 +249,11 @@ fn write_name(protocol: u16, kind: u16, body: &[u8], family: u16) -> Option<Stri
         NETLINK_NETFILTER if kind >> 8 == NFTABLES => {
             // table, chain, rule, set, element, object and flow table; 1 of 3 or 4 asks only.
             let asks = matches!(kind & 0xff, 1 | 4 | 7 | 10 | 13 | 16 | 19 | 21 | 23 | 25);
-            (!asks).then(|| format!("nft {}", kind & 0xff))
+            (!asks).then(|| match kind & 0xff {
+                12 => "nft NEWSETELEM".to_owned(),
+                14 => "nft DELSETELEM".to_owned(),
+                other => format!("nft {other}"),
+            })
         }
         _ => None,
     }

@@ -30,6 +30,8 @@ const VOLATILE: &[&str] = &[
     "ifindex",
     "link_index",
     "link_netnsid",
+    // The kernel draws it for its own tunnel devices.
+    "permaddr",
     "valid_life_time",
     "preferred_life_time",
     "handle",

@@ -171,7 +171,8 @@ fn another_vip(scene: &Scene, client: &Host) -> Result<()> {
     };
     let writes = watched(scene, "VIP .100 → .101", change, arrived)?;
     let (director, host) = (
-        "ipvs DEL_SERVICE × 1, ipvs NEW_DEST × 1, ipvs NEW_SERVICE × 1, route DELADDR × 1, route NEWADDR × 1",
+        "ipvs DEL_SERVICE × 1, ipvs NEW_DEST × 1, ipvs NEW_SERVICE × 1, nft DELSETELEM × 1, nft NEWSETELEM × 1, \
+         route DELADDR × 1, route NEWADDR × 1",
         "route DELADDR × 1, route NEWADDR × 1",
     );
     only(&writes, &[("dir1", director), ("rs1", host)])?;
