@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use crate::state::{Facts, Route};
 
-/// What is wrong with the way back to the clients of a VIP; `None` when nothing is, or when it cannot be known.
+/// What is wrong with the way back from a real server's address; `None` when nothing is, or when it cannot be known.
 pub fn bypass(vip: IpAddr, directors: &BTreeSet<IpAddr>, facts: &Facts) -> Option<String> {
     let of_family = |address: &&IpAddr| address.is_ipv4() == vip.is_ipv4();
     let directors: BTreeSet<IpAddr> = directors.iter().filter(of_family).copied().collect();

@@ -61,8 +61,7 @@ impl<'a> Caller<'a> {
 }
 
 fn placement(scene: &Scene, name: &str, node: &str) -> String {
-    let real_server =
-        json!({"addresses": [{"address": "192.168.56.150"}], "realServers": [], "forwardingMethod": "DR"});
+    let real_server = json!({"addresses": [{"address": "192.168.56.150"}], "realServers": []});
     json!({
         "apiVersion": "lvs-operator.io/v1alpha1", "kind": "Placement",
         "metadata": {"name": name, "namespace": scene.namespace},

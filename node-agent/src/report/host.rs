@@ -6,6 +6,9 @@ use crds::{ForwardingMethod, HostAddress, HostPart, HostRealServer, HostRealServ
 
 use super::Evidence;
 use crate::desired::way_to;
+use crate::kernel::KernelError;
+use crate::observed::GuePorts;
+use crate::plan::Change;
 use crate::return_route::bypass;
 use crate::state::{AddressKey, Knob, LOOPBACK, SILENCE, Sysctl};
 use crate::tunnel::{GuePort, Tunnel, Way};
@@ -54,21 +57,44 @@ impl Evidence<'_> {
             let was_prepared = former.is_some_and(|former| former.prepared.contains(&entry.address));
             match self.lacks(part, server, entry, was_prepared.into()) {
                 None => report.prepared.push(entry.address.clone()),
-                Some(words) => report.message = Some(words),
+                Some(words) => report.message = Some(self.refused(entry).unwrap_or(words)),
             }
         }
         if server.forwarding_method == ForwardingMethod::NAT {
-            report.message = self.bypass(part);
+            report.message = self.bypass(part, server);
         }
         report
     }
 
-    /// Whether replies by NAT would miss the director. It does not keep a real server from being prepared.
-    fn bypass(self, part: &HostPart) -> Option<String> {
-        let vips = part.addresses.iter().filter(|entry| !entry.withdraw);
-        let mut vips = vips.filter_map(|entry| entry.address.parse().ok());
+    /// What the kernel refused on the way to a VIP says more than what is missing for it.
+    fn refused(self, entry: &HostAddress) -> Option<String> {
+        let vip: IpAddr = entry.address.parse().ok()?;
+        let is_ground = |change: &Change| match change {
+            Change::SetSysctl { sysctl, value: _ } => sysctl.knob.silent().is_some() || sysctl.knob == Knob::RpFilter,
+            Change::AddAddress { key, config: _ } => key.address == vip && key.is_of_host(),
+            Change::Tunnel(_) => true,
+            Change::RestoreSysctl { .. }
+            | Change::DeleteAddress { .. }
+            | Change::SetTimeouts { .. }
+            | Change::Ipvs(_)
+            | Change::GrowRuleset(_)
+            | Change::ShrinkRuleset(_)
+            | Change::Announce { .. } => false,
+        };
+        let mut own = self
+            .refusals
+            .iter()
+            .filter(|(_, error)| !matches!(error, KernelError::Skipped(_)));
+        let (change, error) = own.find(|(change, _)| is_ground(change))?;
+        Some(format!("{change}: {error}"))
+    }
+
+    /// Whether replies by NAT would miss the director. It does not keep a real server from being prepared. A host of NAT
+    /// real servers alone has no VIP; the families are those of the real server.
+    fn bypass(self, part: &HostPart, server: &HostRealServer) -> Option<String> {
         let directors = part.directors.iter().filter_map(|text| text.parse().ok()).collect();
-        vips.find_map(|vip| bypass(vip, &directors, &self.observed.facts))
+        let mut addresses = server.addresses.iter().filter_map(|text| text.parse().ok());
+        addresses.find_map(|address| bypass(address, &directors, &self.observed.facts))
     }
 
     /// What is missing for this real server to take packets to this VIP.
@@ -128,7 +154,11 @@ impl Evidence<'_> {
                 .is_some_and(|known| known.contains_key(port))
         };
         let port = port.filter(|port| !is_there(port));
-        let port = port.map(|port| format!("nothing unwraps GUE on UDP {port}"));
+        let why = match &self.observed.gue_ports {
+            GuePorts::Failed(error) => format!(": {error}"),
+            GuePorts::Unread | GuePorts::Read(_) => String::new(),
+        };
+        let port = port.map(|port| format!("nothing unwraps GUE on UDP {port}{why}"));
         device.or(port).or_else(|| self.is_loud(vip, before))
     }
 
