@@ -80,7 +80,7 @@ fn without_sysctls(scene: &Scene) -> Result<()> {
     scene.apply(&shop::example("dr")?)?;
     for (name, words) in [("rs1", missing), ("rs2", "Read-only file system")] {
         let object = format!("realserver/{name}");
-        let unprepared = ("Prepared", "False", "KernelRefused");
+        let unprepared = ("Prepared", "False", "Unprepared");
         let (said, took) = scene
             .control_plane()
             .wait_until_said("shop", &object, unprepared, words)?;

@@ -85,8 +85,11 @@ impl Evidence<'_> {
             .refusals
             .iter()
             .filter(|(_, error)| !matches!(error, KernelError::Skipped(_)));
-        let (change, error) = own.find(|(change, _)| is_ground(change))?;
-        Some(format!("{change}: {error}"))
+        let refused = own.find(|(change, _)| is_ground(change));
+        let refused = refused.map(|(change, error)| format!("{change}: {error}"));
+        // A knob that cannot be read is not set either.
+        let blind = self.observed.blind.as_ref().filter(|_| vip.is_ipv4());
+        refused.or_else(|| blind.map(ToString::to_string))
     }
 
     /// Whether replies by NAT would miss the director. It does not keep a real server from being prepared. A host of NAT
