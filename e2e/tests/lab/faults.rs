@@ -100,11 +100,12 @@ fn stalled(object: &Value) -> bool {
     condition_of(object, "Stalled").is_some()
 }
 
-/// That a VIP answers, by both real servers in turn.
+/// That a VIP answers, by both real servers.
 fn serves(scene: &Scene, vip: &str) -> Result<()> {
     let answers = traffic::requests(&*scene.host("client")?, &format!("http://{vip}/"), 4)?;
     answers.expect_all().with_context(|| format!("http://{vip}/"))?;
-    ensure!(answers.of("rs1") == 2 && answers.of("rs2") == 2, "{vip}: {answers}");
+    // The running client's requests stand between these.
+    ensure!(answers.of("rs1") > 0 && answers.of("rs2") > 0, "{vip}: {answers}");
     Ok(())
 }
 
