@@ -108,7 +108,8 @@ impl Answers {
                 Some((clock, rest)) => (clock.parse().unwrap_or_default(), rest),
                 None => (0, line),
             };
-            if let Some(line) = line.strip_prefix("= ") {
+            // Without its end it is of a client that was ended while it wrote: nobody knows what came of it.
+            if let Some(line) = line.strip_prefix("= ").and_then(|line| line.strip_suffix(END)) {
                 answers.add(clock, line);
             }
         }
@@ -118,7 +119,8 @@ impl Answers {
     /// By what stands before the `=` of each line.
     fn parse_by_endpoint(text: &str) -> BTreeMap<Endpoint, Self> {
         let mut all: BTreeMap<Endpoint, Self> = BTreeMap::new();
-        for (endpoint, line) in text.lines().filter_map(|line| line.split_once(" = ")) {
+        let whole = text.lines().filter_map(|line| line.strip_suffix(END));
+        for (endpoint, line) in whole.filter_map(|line| line.split_once(" = ")) {
             if let Ok(endpoint) = endpoint.parse() {
                 all.entry(endpoint).or_default().add(0, line);
             }
@@ -180,7 +182,9 @@ impl fmt::Display for Answers {
 
 /// One line for each request on standard error, which curl does not buffer. The name of an
 /// empty header is nothing, so a failed request still has all its columns.
-const FORMAT: &str = "%{stderr}= %{http_code} %header{x-server} %header{x-client} %{time_total} %{errormsg}\\n";
+const FORMAT: &str = "%{stderr}= %{http_code} %header{x-server} %header{x-client} %{time_total} %{errormsg} |\\n";
+/// How a line ends that was written whole.
+pub const END: &str = " |";
 
 fn curl(url: &str, more: &[&str]) -> Program {
     let patience = PATIENCE_SECONDS.to_string();
@@ -280,7 +284,7 @@ pub fn udp_requests(client: &Host, address: &str, port: u16, number: u32) -> Res
         "for i in $(seq {number}); do
             (exec 3<>/dev/udp/{address}/{port}; echo request >&3
             r=$(timeout 15 dd bs=1500 count=1 status=none <&3) && [ -n \"$r\" ] \\
-                && echo \"= 200 $r  0 \" || echo '= 000   0 no answer') &
+                && echo \"= 200 $r  0 {END}\" || echo '= 000   0 no answer{END}') &
         done; wait"
     );
     let limit = Duration::from_secs(30 + 3 * u64::from(number));
@@ -294,9 +298,10 @@ mod tests {
 
     #[test]
     fn lines_of_curl() {
-        let text = "1234 = 200 rs1 192.0.2.1 0.012345 \n\
-            1334 = 000   6.001000 Connection timed out after 6001 milliseconds\n\
-            1434 = 200 rs2 192.0.2.1 1.5 \n";
+        let text = "1234 = 200 rs1 192.0.2.1 0.012345  |\n\
+            1334 = 000   6.001000 Connection timed out after 6001 milliseconds |\n\
+            1434 = 200 rs2 192.0.2.1 1.5  |\n\
+            1534 = 2";
         let answers = Answers::parse(text, true);
         assert_eq!((answers.of("rs1"), answers.of("rs2"), answers.total()), (1, 1, 3));
         assert_eq!(answers.slowest_milliseconds, 1500);
@@ -308,8 +313,8 @@ mod tests {
 
     #[test]
     fn lines_of_many_endpoints() {
-        let text = "TCP:[fd56::100]:80 = 200 rs1 fd56::200 0.1 \nnoise\nUDP:192.0.2.9:53 = 000   4.0 timed out\n\
-            TCP:[fd56::100]:80 = 200 rs2 fd56::200 0.1 \n";
+        let text = "TCP:[fd56::100]:80 = 200 rs1 fd56::200 0.1  |\nnoise\nUDP:192.0.2.9:53 = 000   4.0 timed out |\n\
+            TCP:[fd56::100]:80 = 200 rs2 fd56::200 0.1  |\nTCP:[fd56::100]:80 = 20";
         let all = Answers::parse_by_endpoint(text);
         assert_eq!(all[&"TCP:[fd56::100]:80".parse().expect("tcp")].order, ["rs1", "rs2"]);
         assert_eq!(all[&"UDP:192.0.2.9:53".parse().expect("udp")].failed.len(), 1);

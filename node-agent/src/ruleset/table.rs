@@ -123,7 +123,7 @@ pub enum Datum {
 pub struct Chain {
     /// Where packets enter it; `None` = only from other chains.
     pub base: Option<Base>,
-    /// Its rules, as [`words`](super::words) makes them.
+    /// Its rules, as the file `words` makes them.
     pub rules: Vec<Value>,
 }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use e2e::clock;
 use e2e::endpoint::{Endpoint, Transport};
+use e2e::traffic::END;
 use socket2::Socket;
 
 use crate::{PATIENCE, own_address, receive, say, send, socket};
@@ -86,7 +87,7 @@ fn request(connection: &Socket) -> io::Result<String> {
 fn line(endpoint: &Endpoint, begin: Instant, answer: io::Result<String>) -> String {
     let seconds = begin.elapsed().as_secs_f64();
     match answer {
-        Ok(answer) => format!("{endpoint} = 200 {answer} {seconds:.6} "),
-        Err(error) => format!("{endpoint} = 000   {seconds:.6} {error}"),
+        Ok(answer) => format!("{endpoint} = 200 {answer} {seconds:.6} {END}"),
+        Err(error) => format!("{endpoint} = 000   {seconds:.6} {error}{END}"),
     }
 }

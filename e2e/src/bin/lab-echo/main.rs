@@ -1,9 +1,11 @@
 //! A real server and a client for TCP, UDP and SCTP. The real server answers every request with its own name and the
 //! address that it saw; the client says who answered what.
 //!
-//!     lab-echo serve NAME ENDPOINT…              answers, for ever
-//!     lab-echo ask [--from ADDRESS] ENDPOINT=N…  N requests to each endpoint, each of a new connection; endpoints at once
-//!     lab-echo hold [--from ADDRESS] ENDPOINT=N  N connections, one after the other, kept open and used until it ends
+//! ```text
+//! lab-echo serve NAME ENDPOINT…              answers, for ever
+//! lab-echo ask [--from ADDRESS] ENDPOINT=N…  N requests to each endpoint, each of a new connection; endpoints at once
+//! lab-echo hold [--from ADDRESS] ENDPOINT=N  N connections, one after the other, kept open and used until it ends
+//! ```
 
 mod client;
 mod server;
