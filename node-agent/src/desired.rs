@@ -111,8 +111,9 @@ pub fn desired(view: &View, facts: &Facts) -> Desired {
         if let Some(part) = &placed.spec.virtual_router
             && !part.withdraw
         {
-            let mut problems = preparation::of_group(&mut desired.state, part, facts);
-            problems.extend(ruleset::of_group(&mut desired.state.ruleset, part));
+            let (rules, mut problems) = ruleset::masquerades(part);
+            problems.extend(preparation::of_group(&mut desired.state, part, &rules, facts));
+            desired.state.ruleset.masquerade.extend(rules);
             desired.note(key, problems);
         }
     }

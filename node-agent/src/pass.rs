@@ -232,7 +232,7 @@ impl<K: Kernel, J: Journal> Node<K, J> {
         let (done, refusals) = self.execute(plan_now.steps, &desired.state);
         self.read_back(&done, &refusals)?;
         let desired = self.desire(view);
-        self.read_beside(&desired);
+        let waits = self.read_beside(&desired);
         let residue = plan(&desired.state, &self.observed, &self.ledger, absence(view));
         self.settle(&desired, view)?;
         let evidence = Evidence {
@@ -244,7 +244,6 @@ impl<K: Kernel, J: Journal> Node<K, J> {
             boot_id: &self.boot_id,
         };
         self.statuses = report(evidence, &self.statuses, now);
-        let waits = has_retired(&desired.state, &self.observed);
         let unfinished = waits || !residue.steps.is_empty() || !refusals.is_empty() || self.is_blind(&desired);
         Ok(Outcome {
             statuses: self.statuses.clone(),
@@ -255,14 +254,13 @@ impl<K: Kernel, J: Journal> Node<K, J> {
     }
 
     fn is_blind(&self, desired: &Desired) -> bool {
-        match &self.observed.ipvs {
-            Ipvs::Failed(_) => true,
-            Ipvs::Unread | Ipvs::Read(_) if self.observed.blind.is_some() => true,
-            Ipvs::Unread | Ipvs::Read(_) if matches!(self.observed.timeouts, Some(Err(_))) => true,
-            Ipvs::Unread | Ipvs::Read(_) if matches!(self.observed.gue_ports, GuePorts::Failed(_)) => true,
-            Ipvs::Unread | Ipvs::Read(_) if self.observed.lacks_ruleset(&desired.state) => true,
-            Ipvs::Unread | Ipvs::Read(_) => !desired.problems.is_empty(),
-        }
+        let observed = &self.observed;
+        matches!(observed.ipvs, Ipvs::Failed(_))
+            || observed.blind.is_some()
+            || matches!(observed.timeouts, Some(Err(_)))
+            || matches!(observed.gue_ports, GuePorts::Failed(_))
+            || observed.lacks_ruleset(&desired.state)
+            || !desired.problems.is_empty()
     }
 
     /// Reads what is stale.
@@ -290,14 +288,16 @@ impl<K: Kernel, J: Journal> Node<K, J> {
         Ok(())
     }
 
-    /// Reads what is only worth knowing for what is desired.
-    fn read_beside(&mut self, desired: &Desired) {
+    /// Reads what is only worth knowing for what is desired. Says whether connections of former FullNAT are waited for.
+    fn read_beside(&mut self, desired: &Desired) -> bool {
         self.read_settings(desired);
         self.read_gue_ports(desired);
         self.observed.connections = None;
-        if has_retired(&desired.state, &self.observed) {
+        let waits = has_retired(&desired.state, &self.observed);
+        if waits {
             self.observed.read_connections(&mut self.kernel);
         }
+        waits
     }
 
     /// Reads what is asked for, and may have to be given back, of the knobs and of the timeouts; `all`'s knobs beside them.

@@ -12,11 +12,7 @@ pub fn bypass(vip: IpAddr, directors: &BTreeSet<IpAddr>, facts: &Facts) -> Optio
     let of_family = |address: &&IpAddr| address.is_ipv4() == vip.is_ipv4();
     let directors: BTreeSet<IpAddr> = directors.iter().filter(of_family).copied().collect();
     // On a director its own replies pass through it anyhow.
-    if directors.is_empty()
-        || directors
-            .iter()
-            .any(|director| facts.foreign_addresses.contains_key(director))
-    {
+    if directors.is_empty() || directors.iter().any(|director| facts.is_own(*director)) {
         return None;
     }
     let defaults = facts.routes.iter().filter(|route| route.network.prefix_len() == 0);

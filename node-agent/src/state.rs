@@ -179,6 +179,11 @@ impl Facts {
         addresses.map(|(address, _)| *address).filter(is_reachable)
     }
 
+    /// Whether packets to `address` end at this host, by nothing of our doing.
+    pub fn is_own(&self, address: IpAddr) -> bool {
+        self.foreign_addresses.contains_key(&address)
+    }
+
     /// The route to `address`: longest prefix, then metric, then name of the interface.
     pub fn route_to(&self, address: IpAddr) -> Option<&Route> {
         let better = |a: &&Route, b: &&Route| {

@@ -98,10 +98,9 @@ fn reduce(state: &mut KernelState, key: ServiceKey, facts: &Facts) {
     let Some(service) = state.ipvs.services.get_mut(&key) else {
         return;
     };
-    let is_local = |address: IpAddr| facts.foreign_addresses.contains_key(&address);
     service
         .destinations
-        .retain(|destination, _| is_local(destination.address));
+        .retain(|destination, _| facts.is_own(destination.address));
 }
 
 fn hold(

@@ -12,12 +12,11 @@
 
 use std::net::IpAddr;
 
-use crds::{DirectorPart, ForwardingMethod, Masquerade, RouterPart};
-use ipnet::IpNet;
+use crds::{DirectorPart, ForwardingMethod, RouterPart};
 use ipvs::Timeouts;
 
 use super::Problem;
-use crate::ruleset::Firewall;
+use crate::ruleset::{Firewall, InterfaceName, Masquerade};
 use crate::state::{Facts, KernelState, Knob, Requirement, Sysctl};
 
 /// What the services of a part need.
@@ -37,7 +36,7 @@ pub(super) fn of_director(state: &mut KernelState, part: &DirectorPart, facts: &
         }
         for address in server.addresses.iter().filter_map(|text| text.parse().ok()) {
             // What this host answers itself is not forwarded.
-            if facts.foreign_addresses.contains_key(&address) {
+            if facts.is_own(address) {
                 continue;
             }
             let interface = facts.interface_to(address);
@@ -56,18 +55,17 @@ pub(super) fn of_director(state: &mut KernelState, part: &DirectorPart, facts: &
     }
 }
 
-/// What a membership in a DirectorGroup needs.
-pub(super) fn of_group(state: &mut KernelState, part: &RouterPart, facts: &Facts) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    for rule in &part.masquerade {
-        match rule.source_cidr.parse::<IpNet>() {
-            Ok(network) => masquerade(state, rule, network, facts),
-            Err(_) => problems.push(Problem::BadValue {
-                kind: "network",
-                value: rule.source_cidr.clone(),
-            }),
-        }
+/// What a membership in a DirectorGroup needs. `rules` is what was understood of its source NAT.
+pub(super) fn of_group(
+    state: &mut KernelState,
+    part: &RouterPart,
+    rules: &[Masquerade],
+    facts: &Facts,
+) -> Vec<Problem> {
+    for rule in rules {
+        masquerade(state, rule, facts);
     }
+    let mut problems = Vec::new();
     if let Some(timeouts) = part.timeouts {
         let seconds = |value: Option<i32>| value.and_then(|value| u32::try_from(value).ok()).unwrap_or(0);
         let wanted = Timeouts {
@@ -83,11 +81,11 @@ pub(super) fn of_group(state: &mut KernelState, part: &RouterPart, facts: &Facts
     problems
 }
 
-fn masquerade(state: &mut KernelState, rule: &Masquerade, network: IpNet, facts: &Facts) {
-    let inside = network.addr();
+fn masquerade(state: &mut KernelState, rule: &Masquerade, facts: &Facts) {
+    let inside = rule.network.addr();
     forward(state, inside, facts.interface_to(inside), facts);
     // Replies come back by the interface that the packets left by: the named one, or any that a route leads out by.
-    let named = rule.out_interface.as_deref();
+    let named = rule.out_interface.as_ref().map(InterfaceName::as_str);
     let routes = facts.routes.iter().filter(|_| named.is_none());
     let any =
         routes.filter(|route| route.network.addr().is_ipv4() == inside.is_ipv4() && !route.network.contains(&inside));

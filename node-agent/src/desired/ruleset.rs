@@ -48,18 +48,16 @@ pub(super) fn of_director(ruleset: &mut Ruleset, part: &DirectorPart, vips: &BTr
     }
 }
 
-/// Adds what a membership asks for.
-pub(super) fn of_group(ruleset: &mut Ruleset, part: &RouterPart) -> Vec<Problem> {
-    let mut problems = Vec::new();
+/// The rules of source NAT that a membership asks for, and what is wrong with the others.
+pub(super) fn masquerades(part: &RouterPart) -> (Vec<Masquerade>, Vec<Problem>) {
+    let (mut rules, mut problems) = (Vec::new(), Vec::new());
     for rule in &part.masquerade {
         match masquerade(rule) {
-            Ok(rule) => {
-                ruleset.masquerade.insert(rule);
-            }
+            Ok(rule) => rules.push(rule),
             Err(problem) => problems.push(problem),
         }
     }
-    problems
+    (rules, problems)
 }
 
 /// Adds what guards and fits the tunnels that are unwrapped here. A device with one `remote` takes nobody else's packets,
@@ -140,7 +138,7 @@ fn mark(ruleset: &mut Ruleset, placed: &PlacedService, vips: &BTreeSet<IpAddr>) 
 /// Whether a real server is on this node. Also one that is not prepared yet, or is leaving: another director may send.
 fn is_here(server: &PlacedRealServer, facts: &Facts) -> bool {
     let mut addresses = server.addresses.iter().filter_map(|text| text.parse().ok());
-    addresses.any(|address: IpAddr| facts.foreign_addresses.contains_key(&address))
+    addresses.any(|address| facts.is_own(address))
 }
 
 /// As they are in the table; one that is no destination there is none here, and said to be none there.

@@ -6,10 +6,9 @@ use std::collections::BTreeMap;
 use ::ipvs::{Errno, Family};
 use netlink_packet_core::{DefaultNla, Emitable, NlasIterator};
 use netlink_packet_generic::GenlFamily;
-use netlink_sys::protocols::NETLINK_GENERIC;
 
-use super::generic::{family, may_be_another_family, request};
-use super::socket::{Message, Socket};
+use super::generic::GenericSocket;
+use super::socket::Socket;
 use super::{KernelError, missing};
 use crate::tunnel::{GuePort, Receiver};
 
@@ -38,21 +37,19 @@ const EALREADY: Errno = Errno(libc::EALREADY);
 /// The UDP ports of the network namespace in which it was made.
 #[derive(Debug)]
 pub(super) struct FouSocket {
-    socket: Socket,
-    family: Option<u16>,
+    socket: GenericSocket,
 }
 
 impl FouSocket {
     pub(super) fn new() -> Self {
         Self {
-            socket: Socket::new(NETLINK_GENERIC),
-            family: None,
+            socket: GenericSocket::new(FouMessage::family_name(), missing(GuePort::MODULE)),
         }
     }
 
     /// Every port. A look loads the module.
     pub(super) fn ports(&mut self) -> Result<BTreeMap<GuePort, Receiver>, KernelError> {
-        let replies = self.send(&FouMessage::new(FOU_CMD_GET), Socket::dump)?;
+        let replies = self.socket.ask(&FouMessage::new(FOU_CMD_GET), Socket::dump)?;
         let mut ports = BTreeMap::new();
         for (port, receiver) in replies.iter().filter_map(|reply| read(&reply.payload)) {
             // A port may be there once for each address that it is bound to: one that takes all is the one that counts.
@@ -67,7 +64,7 @@ impl FouSocket {
     /// `ip fou add … gue`. One that is there already is done; the kernel's word for that is the one for a port that any
     /// program has.
     pub(super) fn add(&mut self, port: GuePort) -> Result<(), KernelError> {
-        let answer = self.send(&FouMessage::of_port(FOU_CMD_ADD, port), Socket::ask);
+        let answer = self.socket.ask(&FouMessage::of_port(FOU_CMD_ADD, port), Socket::ask);
         match answer {
             Err(KernelError::Refused {
                 errno: EADDRINUSE | EALREADY,
@@ -78,35 +75,10 @@ impl FouSocket {
 
     /// `ip fou del`. The kernel's word for a port that is not there is EINVAL.
     pub(super) fn delete(&mut self, port: GuePort) -> Result<(), KernelError> {
-        match self.send(&FouMessage::of_port(FOU_CMD_DEL, port), Socket::ask) {
+        match self.socket.ask(&FouMessage::of_port(FOU_CMD_DEL, port), Socket::ask) {
             Err(KernelError::Refused { errno: Errno::EINVAL }) if !self.ports()?.contains_key(&port) => Ok(()),
             other => other.map(|_| ()),
         }
-    }
-
-    /// Asks under the number that we know; when that may be void by now, once more under the one of now.
-    fn send(
-        &mut self,
-        message: &FouMessage,
-        by: fn(&mut Socket, &Message) -> Result<Vec<Message>, KernelError>,
-    ) -> Result<Vec<Message>, KernelError> {
-        let known = match self.family {
-            Some(family) => family,
-            None => self.resolve()?,
-        };
-        let answer = by(&mut self.socket, &request(known, message));
-        if !answer.as_ref().is_err_and(may_be_another_family) {
-            return answer;
-        }
-        match self.resolve()? {
-            now if now == known => answer,
-            now => by(&mut self.socket, &request(now, message)),
-        }
-    }
-
-    fn resolve(&mut self) -> Result<u16, KernelError> {
-        self.family = family(&mut self.socket, FouMessage::family_name())?;
-        self.family.ok_or(missing(GuePort::MODULE))
     }
 }
 

@@ -7,12 +7,97 @@ use netlink_packet_generic::ctrl::nlas::GenlCtrlAttrs;
 use netlink_packet_generic::ctrl::{GenlCtrl, GenlCtrlCmd};
 use netlink_packet_generic::{GenlFamily, GenlHeader};
 
+use netlink_sys::protocols::NETLINK_GENERIC;
+
 use super::KernelError;
 use super::socket::{Message, Socket};
 
-/// Asks `nlctrl` for a family's number; `None` when there is no such family. The look-up loads the module that has it,
-/// where that is allowed.
-pub(super) fn family(socket: &mut Socket, name: &str) -> Result<Option<u16>, KernelError> {
+/// Talks to one family, in the network namespace in which it was made. The family's number is this boot's; a module that
+/// is unloaded and loaded again has another one, so what may have gone to a void number is sent once more.
+#[derive(Debug)]
+pub(super) struct GenericSocket {
+    socket: Socket,
+    name: &'static str,
+    number: Option<u16>,
+    /// What to say when the kernel has no such family.
+    absent: KernelError,
+}
+
+impl GenericSocket {
+    /// A socket that is opened when it is needed.
+    pub(super) fn new(name: &'static str, absent: KernelError) -> Self {
+        Self {
+            socket: Socket::new(NETLINK_GENERIC),
+            name,
+            number: None,
+            absent,
+        }
+    }
+
+    /// One request, sent by `Socket::ask` or `Socket::dump`.
+    pub(super) fn ask<F: GenlFamily + Emitable>(
+        &mut self,
+        message: &F,
+        by: fn(&mut Socket, &Message) -> Result<Vec<Message>, KernelError>,
+    ) -> Result<Vec<Message>, KernelError> {
+        let number = self.number()?;
+        let answer = by(&mut self.socket, &request(number, message));
+        if !answer.as_ref().is_err_and(may_be_another_family) {
+            return answer;
+        }
+        match self.resolve()? {
+            now if now == number => answer,
+            now => by(&mut self.socket, &request(now, message)),
+        }
+    }
+
+    /// Sends requests, in order and in few sends. One result for each, as the kernel said it.
+    pub(super) fn batch<F: GenlFamily + Emitable>(&mut self, messages: &[F]) -> Vec<Result<(), KernelError>> {
+        let number = match self.number() {
+            Ok(number) => number,
+            Err(error) => return vec![Err(error); messages.len()],
+        };
+        let mut results = self.send(number, messages);
+        let doubtful = |result: &Result<(), KernelError>| result.as_ref().is_err_and(may_be_another_family);
+        if !results.iter().any(doubtful) {
+            return results;
+        }
+        let again = match self.resolve() {
+            Ok(now) if now == number => return results,
+            other => other,
+        };
+        for (message, result) in messages.iter().zip(&mut results) {
+            if doubtful(result) {
+                *result = match &again {
+                    Ok(now) => self.send(*now, std::slice::from_ref(message)).remove(0),
+                    Err(error) => Err(error.clone()),
+                };
+            }
+        }
+        results
+    }
+
+    fn send<F: GenlFamily + Emitable>(&mut self, number: u16, messages: &[F]) -> Vec<Result<(), KernelError>> {
+        let requests: Vec<_> = messages.iter().map(|message| request(number, message)).collect();
+        self.socket.batch(&requests)
+    }
+
+    fn number(&mut self) -> Result<u16, KernelError> {
+        match self.number {
+            Some(number) => Ok(number),
+            None => self.resolve(),
+        }
+    }
+
+    /// Asks `nlctrl`. The look-up loads the module where that is allowed.
+    fn resolve(&mut self) -> Result<u16, KernelError> {
+        self.number = family(&mut self.socket, self.name)?;
+        self.number.ok_or_else(|| self.absent.clone())
+    }
+}
+
+/// Asks `nlctrl` for a family's number; `None` when there is no such family.
+fn family(socket: &mut Socket, name: &str) -> Result<Option<u16>, KernelError> {
     let question = GenlCtrl {
         cmd: GenlCtrlCmd::GetFamily,
         nlas: vec![GenlCtrlAttrs::FamilyName(name.to_owned())],
@@ -27,7 +112,7 @@ pub(super) fn family(socket: &mut Socket, name: &str) -> Result<Option<u16>, Ker
 }
 
 /// A request to the family of this number.
-pub(super) fn request<F: GenlFamily + Emitable>(family: u16, message: &F) -> Message {
+fn request<F: GenlFamily + Emitable>(family: u16, message: &F) -> Message {
     let header = GenlHeader {
         cmd: message.command(),
         version: message.version(),
@@ -44,7 +129,7 @@ pub(super) fn request<F: GenlFamily + Emitable>(family: u16, message: &F) -> Mes
 }
 
 /// Whether the number that we hold for a family may be void (ENOENT), or another family's by now.
-pub(super) fn may_be_another_family(error: &KernelError) -> bool {
+fn may_be_another_family(error: &KernelError) -> bool {
     matches!(
         error,
         KernelError::Refused {

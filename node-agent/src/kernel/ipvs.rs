@@ -4,11 +4,10 @@ use ::ipvs::message::{DestinationReply, ServiceReply};
 use ::ipvs::{Errno, Family, IpvsMessage, ServiceKey, Timeouts};
 use netlink_packet_core::ParseableParametrized;
 use netlink_packet_generic::{GenlFamily, GenlHeader};
-use netlink_sys::protocols::NETLINK_GENERIC;
 
 use super::KernelError;
 use super::answer;
-use super::generic::{family, may_be_another_family, request};
+use super::generic::GenericSocket;
 use super::socket::{Message, Socket};
 
 mod count;
@@ -17,9 +16,7 @@ pub(super) use count::service_count;
 /// Talks to IPVS of the network namespace in which it was made.
 #[derive(Debug)]
 pub struct IpvsSocket {
-    socket: Socket,
-    /// The number that this boot's kernel gave the family. Another one when `ip_vs` is unloaded and loaded again.
-    family: Option<u16>,
+    socket: GenericSocket,
 }
 
 impl Default for IpvsSocket {
@@ -29,12 +26,11 @@ impl Default for IpvsSocket {
 }
 
 impl IpvsSocket {
-    /// A socket that is opened when it is needed.
+    /// A socket that is opened when it is needed. The first use loads the module `ip_vs` where that is allowed.
     #[must_use]
     pub fn new() -> Self {
         Self {
-            socket: Socket::new(NETLINK_GENERIC),
-            family: None,
+            socket: GenericSocket::new(IpvsMessage::family_name(), KernelError::ModuleMissing),
         }
     }
 
@@ -97,36 +93,8 @@ impl IpvsSocket {
     }
 
     /// Sends requests, in order and in few sends. One result for each, as the kernel said it.
-    ///
-    /// A family that was loaded anew since has another number; what was sent to the old one is sent once more.
     pub fn execute(&mut self, messages: &[IpvsMessage]) -> Vec<Result<(), KernelError>> {
-        let family = match self.family() {
-            Ok(family) => family,
-            Err(error) => return vec![Err(error); messages.len()],
-        };
-        let mut results = self.send(family, messages);
-        let doubtful = |result: &Result<(), KernelError>| result.as_ref().is_err_and(may_be_another_family);
-        if !results.iter().any(doubtful) {
-            return results;
-        }
-        let again = match self.resolve() {
-            Ok(now) if now == family => return results,
-            other => other,
-        };
-        for (message, result) in messages.iter().zip(&mut results) {
-            if doubtful(result) {
-                *result = match &again {
-                    Ok(now) => self.send(*now, std::slice::from_ref(message)).remove(0),
-                    Err(error) => Err(error.clone()),
-                };
-            }
-        }
-        results
-    }
-
-    fn send(&mut self, family: u16, messages: &[IpvsMessage]) -> Vec<Result<(), KernelError>> {
-        let requests: Vec<_> = messages.iter().map(|message| request(family, message)).collect();
-        self.socket.batch(&requests)
+        self.socket.batch(messages)
     }
 
     fn read(
@@ -134,28 +102,8 @@ impl IpvsSocket {
         message: &IpvsMessage,
         by: fn(&mut Socket, &Message) -> Result<Vec<Message>, KernelError>,
     ) -> Result<Vec<IpvsMessage>, KernelError> {
-        let family = self.family()?;
-        let mut replies = by(&mut self.socket, &request(family, message));
-        if replies.as_ref().is_err_and(may_be_another_family) {
-            let now = self.resolve()?;
-            if now != family {
-                replies = by(&mut self.socket, &request(now, message));
-            }
-        }
-        replies?.iter().map(|reply| decode(&reply.payload)).collect()
-    }
-
-    fn family(&mut self) -> Result<u16, KernelError> {
-        match self.family {
-            Some(family) => Ok(family),
-            None => self.resolve(),
-        }
-    }
-
-    /// Asks `nlctrl` for the family. The look-up loads the module `ip_vs` where that is allowed.
-    fn resolve(&mut self) -> Result<u16, KernelError> {
-        self.family = family(&mut self.socket, IpvsMessage::family_name())?;
-        self.family.ok_or(KernelError::ModuleMissing)
+        let replies = self.socket.ask(message, by)?;
+        replies.iter().map(|reply| decode(&reply.payload)).collect()
     }
 }
 

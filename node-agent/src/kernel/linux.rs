@@ -70,9 +70,7 @@ impl Linux {
             Change::GrowRuleset(transaction) | Change::ShrinkRuleset(transaction) => Nft::apply(transaction),
         }
     }
-}
 
-impl Linux {
     fn apply_tunnel(&mut self, change: &tunnel::Change) -> Result<(), KernelError> {
         match change {
             tunnel::Change::AddDevice { name, tunnel } => self.network.add_tunnel(name, tunnel),

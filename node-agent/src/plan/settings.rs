@@ -5,7 +5,7 @@ use ipvs::Timeouts;
 use super::{Change, Plan, Stage, tunnels};
 use crate::ledger::{Entry, Former, FormerTimeouts, Ledger};
 use crate::observed::Observed;
-use crate::state::{KernelState, Knob, Sysctl};
+use crate::state::{KernelState, Sysctl};
 
 pub(super) fn sysctls(plan: &mut Plan, desired: &KernelState, observed: &Observed, ledger: &Ledger) {
     let lasting = desired
@@ -68,13 +68,8 @@ pub(super) fn timeouts(plan: &mut Plan, desired: &KernelState, observed: &Observ
 }
 
 fn stage_of(sysctl: &Sysctl) -> Stage {
-    match sysctl.knob {
-        Knob::ArpIgnore | Knob::ArpAnnounce | Knob::RpFilter => Stage::HostSysctls,
-        Knob::SendRedirects
-        | Knob::Forwarding
-        | Knob::AcceptRa
-        | Knob::Ipv6Forwarding
-        | Knob::Conntrack
-        | Knob::ExpireQuiescentTemplate => Stage::DirectorSysctls,
+    match sysctl.knob.is_of_host() {
+        true => Stage::HostSysctls,
+        false => Stage::DirectorSysctls,
     }
 }

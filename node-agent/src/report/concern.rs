@@ -9,7 +9,7 @@ use ipvs::ServiceKey;
 use crate::desired::keys;
 use crate::plan::{Change, vip_of};
 use crate::ruleset::Transaction;
-use crate::state::{KernelState, Knob, Sysctl};
+use crate::state::{KernelState, Sysctl};
 use crate::view::Placed;
 
 /// What a Placement is concerned by.
@@ -68,7 +68,7 @@ impl Concern {
 
     /// Whether anything that the Placement asks for rests on nftables.
     pub(super) fn needs_ruleset(&self, desired: &KernelState) -> bool {
-        let KernelState { ruleset, .. } = desired;
+        let ruleset = &desired.ruleset;
         self.vips.iter().any(|vip| ruleset.concerns(*vip)) || (self.is_member && !ruleset.masquerade.is_empty())
     }
 
@@ -82,14 +82,9 @@ impl Concern {
 
     /// Sysctls are the node's: they concern every Placement of the kind that asks for them.
     fn covers_sysctl(&self, sysctl: &Sysctl) -> bool {
-        match sysctl.knob {
-            Knob::ArpIgnore | Knob::ArpAnnounce | Knob::RpFilter => self.is_host,
-            Knob::SendRedirects
-            | Knob::Forwarding
-            | Knob::AcceptRa
-            | Knob::Ipv6Forwarding
-            | Knob::Conntrack
-            | Knob::ExpireQuiescentTemplate => self.is_director || self.is_member,
+        match sysctl.knob.is_of_host() {
+            true => self.is_host,
+            false => self.is_director || self.is_member,
         }
     }
 

@@ -70,7 +70,7 @@ impl Evidence<'_> {
     fn refused(self, entry: &HostAddress) -> Option<String> {
         let vip: IpAddr = entry.address.parse().ok()?;
         let is_ground = |change: &Change| match change {
-            Change::SetSysctl { sysctl, value: _ } => sysctl.knob.silent().is_some() || sysctl.knob == Knob::RpFilter,
+            Change::SetSysctl { sysctl, value: _ } => sysctl.knob.is_of_host(),
             Change::AddAddress { key, config: _ } => key.address == vip && key.is_of_host(),
             Change::Tunnel(_) => true,
             Change::RestoreSysctl { .. }
@@ -142,7 +142,7 @@ impl Evidence<'_> {
             overhead: _,
             inner: _,
         } = way;
-        if !self.observed.facts.foreign_addresses.contains_key(local) {
+        if !self.observed.facts.is_own(*local) {
             return Some(format!(
                 "{local} is no address of this node: what is sent there is not unwrapped here"
             ));

@@ -108,6 +108,19 @@ impl Knob {
         }
     }
 
+    /// Whether hosts of real servers need it; all other knobs are directors'.
+    pub fn is_of_host(self) -> bool {
+        match self {
+            Self::ArpIgnore | Self::ArpAnnounce | Self::RpFilter => true,
+            Self::SendRedirects
+            | Self::Forwarding
+            | Self::AcceptRa
+            | Self::Ipv6Forwarding
+            | Self::Conntrack
+            | Self::ExpireQuiescentTemplate => false,
+        }
+    }
+
     fn folder(self) -> &'static str {
         match self {
             Self::ArpIgnore | Self::ArpAnnounce | Self::RpFilter | Self::SendRedirects | Self::Forwarding => {
