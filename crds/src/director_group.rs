@@ -1,6 +1,7 @@
 //! DirectorGroup: which nodes are directors, and whose VIPs they may carry. The administrator's side of the contract.
 
-use crate::lvs::{Role, Selector};
+use crate::lvs::Role;
+use crate::selector::Selector;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;

@@ -16,6 +16,7 @@ pub mod names;
 mod placement;
 mod real_server;
 mod schema;
+mod selector;
 mod virtual_service;
 
 pub use director_group::{
@@ -24,7 +25,7 @@ pub use director_group::{
 };
 pub use lvs::{
     ForwardingMethod, HealthCheck, NoProbe, Persistence, PersistenceEngine, Port, Protocol, Role, Scheduler,
-    SchedulerFlag, Selector, SelectorOperator, SelectorRequirement, Tunnel, TunnelChecksum, TunnelType, VirtualAddress,
+    SchedulerFlag, Tunnel, TunnelChecksum, TunnelType, VirtualAddress,
 };
 pub use placement::{
     AddressOwner, DestinationState, DirectorAddress, DirectorAddressReport, DirectorPart, DirectorReport, Forwarding,
@@ -34,6 +35,7 @@ pub use placement::{
 };
 pub use real_server::{RealServer, RealServerOfService, RealServerSpec, RealServerStatus, RealServerSummary};
 pub use schema::{all, crd};
+pub use selector::{Selector, SelectorOperator, SelectorRequirement};
 pub use virtual_service::{
     AddressStatus, Director, RealServerCounts, VirtualService, VirtualServiceSpec, VirtualServiceStatus,
     VirtualServiceSummary,

@@ -1,6 +1,6 @@
 //! RealServer: one `ipvsadm -a` in every VirtualService that selects it.
 
-use crate::lvs::{ForwardingMethod, Tunnel};
+use crate::lvs::{ForwardingMethod, Tunnel, is_zero};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -66,11 +66,6 @@ pub struct RealServerSpec {
     #[serde(default, skip_serializing_if = "is_zero")]
     #[schemars(range(min = 0, max = 2147483647))]
     pub lower_threshold: i32,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-fn is_zero(value: &i32) -> bool {
-    *value == 0
 }
 
 fn default_weight() -> i32 {

@@ -1,8 +1,9 @@
 //! VirtualService: one `ipvsadm -A` for each address and port, with the real servers that a selector finds.
 
 use crate::lvs::{
-    ForwardingMethod, HealthCheck, Persistence, Port, Role, Scheduler, SchedulerFlag, Selector, Tunnel, VirtualAddress,
+    ForwardingMethod, HealthCheck, Persistence, Port, Role, Scheduler, SchedulerFlag, Tunnel, VirtualAddress,
 };
+use crate::selector::Selector;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
