@@ -13,6 +13,7 @@ mod terms;
 #[cfg(test)]
 mod tests;
 mod tunnels;
+mod ways;
 
 pub use group::{Group, Shared};
 pub use held::{ClaimKey, Family, Held, Scopes};
@@ -20,9 +21,8 @@ pub use members::{Member, MemberRefusal};
 
 pub(crate) use content::{protocol, some_of};
 pub(crate) use held::{group_of, ports_of};
-pub(crate) use members::usable_addresses;
-pub(crate) use terms::{destination_port, forwarding, serves};
-pub(crate) use tunnels::gre_checksum;
+pub(crate) use members::{overlap, usable_addresses};
+pub(crate) use ways::{destination_port, serves, way_of, way_of_guest, ways_agree};
 
 use crate::snapshot::{Key, StoredVirtualService};
 use crate::view::View;

@@ -510,7 +510,7 @@ impl World {
                 }
             }
             for entry in &part.real_servers {
-                let way = crate::validate::forwarding(entry.forwarding_method, entry.tunnel.as_ref());
+                let way = crate::validate::way_of(entry);
                 let served = part.addresses.iter();
                 let served = served.filter(|vip| crate::validate::serves(&entry.addresses, &way, &vip.address));
                 assert_eq!(

@@ -2,7 +2,7 @@
 
 use super::want::HostWant;
 use crate::snapshot::{Key, StoredPlacement};
-use crate::validate::{forwarding, gre_checksum, serves};
+use crate::validate::{overlap, serves, way_of, way_of_guest, ways_agree};
 use crate::view::{View, in_director_report, is_same_guest};
 use crds::{DestinationState, Forwarding, HostAddress, HostPart, HostRealServer, PlacedRealServer, RealServerReport};
 
@@ -25,16 +25,15 @@ pub(super) fn next(
     if addresses.is_empty() && want.is_none_or(|want| want.real_servers.is_empty()) {
         return None;
     }
-    let part = HostPart {
-        real_servers: real_servers(view, subject, placement, want),
-        directors: want.map(|want| want.directors.clone()).unwrap_or_default(),
-        addresses,
+    let directors = match want {
+        Some(want) => want.directors.clone(),
+        // While it goes, the agent is told no news: what it takes back is what it was given.
+        None => old.map(|old| old.directors.clone()).unwrap_or_default(),
     };
-    // While it goes, the agent is told no news: what it takes back is what it was given.
-    let directors = old.filter(|_| want.is_none()).map(|old| old.directors.clone());
     Some(HostPart {
-        directors: directors.unwrap_or(part.directors),
-        ..part
+        real_servers: real_servers(view, subject, placement, want),
+        directors,
+        addresses,
     })
 }
 
@@ -134,19 +133,7 @@ fn real_servers(
 
 /// Whether a host can be prepared for both: it unwraps GRE to one address in one mode.
 fn side_by_side(a: &HostRealServer, b: &HostRealServer) -> bool {
-    !meets(&a.addresses, &b.addresses) || ways_agree(&way(a), &way(b))
-}
-
-/// Whether one host can be prepared for both ways.
-pub(super) fn ways_agree(a: &Forwarding, b: &Forwarding) -> bool {
-    match (gre_checksum(a), gre_checksum(b)) {
-        (Some(a), Some(b)) => a == b,
-        (None, _) | (_, None) => true,
-    }
-}
-
-fn way(guest: &HostRealServer) -> Forwarding {
-    forwarding(guest.forwarding_method, guest.tunnel.as_ref())
+    !overlap(&a.addresses, &b.addresses) || ways_agree(&way_of_guest(a), &way_of_guest(b))
 }
 
 /// Which directors' entries hold a host in its place.
@@ -213,7 +200,7 @@ impl Sender<'_> {
         let sends = in_director_report(placement, vip)
             && report.any(|entry| {
                 entry.state != DestinationState::Unprepared
-                    && meets(&entry.addresses, &mine)
+                    && overlap(&entry.addresses, &mine)
                     && !is_settled_otherwise(entry)
             });
         view.is_settled(placement) && !sends
@@ -226,25 +213,20 @@ impl Sender<'_> {
 
     /// Whether a director that lists this sends here under the VIP, or is about to.
     fn is_used_by(self, entry: &PlacedRealServer, vip: &str) -> bool {
-        let now = forwarding(entry.forwarding_method, entry.tunnel.as_ref());
+        let now = way_of(entry);
         let mut ways = std::iter::once(&now).chain(&entry.next);
         let Self { node: _, guest, by } = self;
         let is_meant = match by {
             By::This => entry.name == guest.name && entry.addresses == guest.addresses,
-            By::AnyHost => meets(&entry.addresses, &guest.addresses),
+            By::AnyHost => overlap(&entry.addresses, &guest.addresses),
         };
         let concerns = |way: &Forwarding| {
             serves(&entry.addresses, way, vip)
                 && match by {
-                    By::This => *way == self::way(guest),
+                    By::This => *way == way_of_guest(guest),
                     By::AnyHost => way.forwarding_method.is_host_prepared(),
                 }
         };
         is_meant && !self.is_elsewhere(entry) && ways.any(concerns)
     }
-}
-
-/// Whether two lists have an address in common.
-pub(super) fn meets(some: &[String], others: &[String]) -> bool {
-    some.iter().any(|address| others.contains(address))
 }

@@ -1,10 +1,9 @@
 //! The real servers of one director part: who is listed, by which way, and under which VIPs it is in the table.
 
 use super::director::entry;
-use super::host::{meets, ways_agree};
 use super::want::{DirectorWant, knows_directors};
 use crate::snapshot::{Key, StoredPlacement};
-use crate::validate::{Member, destination_port, forwarding};
+use crate::validate::{Member, destination_port, overlap, way_of, ways_agree};
 use crate::view::{HostFact, View, is_same_guest};
 use crds::{DirectorAddress, DirectorPart, Forwarding, PlacedRealServer, PlacedService};
 
@@ -53,11 +52,11 @@ impl Listings<'_> {
             next: None,
             prepared: self.prepared(member, listed),
         };
-        let Some(listed) = listed.filter(|listed| way(listed) != member.way) else {
+        let Some(listed) = listed.filter(|listed| way_of(listed) != member.way) else {
             return new;
         };
         let before = Member {
-            way: way(listed),
+            way: way_of(listed),
             ..member.clone()
         };
         let kept = self.prepared(&before, Some(listed));
@@ -101,16 +100,7 @@ impl Listings<'_> {
         for entry in &mut all {
             entry.weight = 0;
             entry.next = None;
-            let member = Member {
-                name: entry.name.clone(),
-                node: entry.node_name.clone(),
-                addresses: entry.addresses.clone(),
-                weight: 0,
-                port: entry.port,
-                way: way(entry),
-                upper_threshold: entry.upper_threshold,
-                lower_threshold: entry.lower_threshold,
-            };
+            let member = Member::placed(entry, way_of(entry));
             // Under no VIP that it was not under before.
             let may_stay = self.prepared(&member, Some(entry));
             entry.prepared.retain(|address| may_stay.contains(address));
@@ -140,7 +130,7 @@ impl Listings<'_> {
             let Some(listed) = listed.filter(|listed| is_announced(listed, &member.way)) else {
                 return false;
             };
-            let was_prepared = way(listed) == member.way && listed.prepared.contains(&vip.address);
+            let was_prepared = way_of(listed) == member.way && listed.prepared.contains(&vip.address);
             let was_listed = entry(self.old, &vip.address).is_some_and(|old| !old.withdraw);
             if vip.withdraw || !was_listed {
                 // A VIP on its way out is no news to the agent; one that comes back starts unprepared.
@@ -187,18 +177,13 @@ impl Listings<'_> {
 
 /// Whether the entry lists its real server by this way, or names it as the next.
 fn is_announced(listed: &PlacedRealServer, by: &Forwarding) -> bool {
-    way(listed) == *by || listed.next.as_ref() == Some(by)
-}
-
-/// How a listed real server is reached now.
-fn way(entry: &PlacedRealServer) -> Forwarding {
-    forwarding(entry.forwarding_method, entry.tunnel.as_ref())
+    way_of(listed) == *by || listed.next.as_ref() == Some(by)
 }
 
 fn is_same_destination(services: &[PlacedService], member: &Member, entry: &PlacedRealServer) -> bool {
     let ports = [
         destination_port(services, &member.way, member.port),
-        destination_port(services, &way(entry), entry.port),
+        destination_port(services, &way_of(entry), entry.port),
     ];
-    meets(&member.addresses, &entry.addresses) && ports[0] == ports[1]
+    overlap(&member.addresses, &entry.addresses) && ports[0] == ports[1]
 }

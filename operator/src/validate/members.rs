@@ -1,6 +1,7 @@
 //! Which RealServers serve a VirtualService, and which were chosen and may not.
 
-use super::terms::{Terms, destination_port, last_accepted, serves};
+use super::terms::Terms;
+use super::ways::{destination_port, last_accepted, serves};
 use super::{Family, Refusal};
 use crate::snapshot::{Key, Snapshot, StoredRealServer};
 use crate::view::{View, in_director_spec, subject_of};
@@ -34,6 +35,20 @@ pub struct Member {
 }
 
 impl Member {
+    /// A real server as it is placed, reached in this way.
+    pub fn placed(entry: &PlacedRealServer, way: Forwarding) -> Self {
+        Self {
+            name: entry.name.clone(),
+            node: entry.node_name.clone(),
+            addresses: entry.addresses.clone(),
+            weight: entry.weight,
+            port: entry.port,
+            way,
+            upper_threshold: entry.upper_threshold,
+            lower_threshold: entry.lower_threshold,
+        }
+    }
+
     /// Whether it can serve this VIP: by an address of its family, or in a tunnel, which carries either.
     pub fn serves(&self, vip: &str) -> bool {
         serves(&self.addresses, &self.way, vip)
@@ -152,7 +167,7 @@ pub(super) fn resolve(
     let kept = listed
         .values()
         .filter(|entry| chosen.unreadable.contains(entry.name.as_str()));
-    for member in kept.map(|entry| as_placed(entry)) {
+    for member in kept.map(|entry| Member::placed(entry, last_accepted(entry))) {
         taken.extend(destinations(terms, &member).map(|there| (there, member.name.clone())));
         members.insert(member.name.clone(), member);
     }
@@ -194,20 +209,8 @@ fn destinations<'m>(terms: &Terms<'_>, member: &'m Member) -> impl Iterator<Item
     member.addresses.iter().map(move |address| (address.clone(), port))
 }
 
-fn as_placed(entry: &PlacedRealServer) -> Member {
-    Member {
-        name: entry.name.clone(),
-        node: entry.node_name.clone(),
-        addresses: entry.addresses.clone(),
-        weight: entry.weight,
-        port: entry.port,
-        way: last_accepted(entry),
-        upper_threshold: entry.upper_threshold,
-        lower_threshold: entry.lower_threshold,
-    }
-}
-
-fn overlap(some: &[String], others: &[String]) -> bool {
+/// Whether two lists have an address in common.
+pub(crate) fn overlap(some: &[String], others: &[String]) -> bool {
     some.iter().any(|address| others.contains(address))
 }
 

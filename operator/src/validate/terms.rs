@@ -1,11 +1,12 @@
 //! What a VirtualService asks of each of its RealServers.
 
 use super::content::some_of;
+use super::ways::{forwarding, last_accepted};
 use super::{Content, Family, Member, Refusal};
 use crate::snapshot::{Key, StoredRealServer};
 use crate::view::View;
 use crds::conditions::reason;
-use crds::{Forwarding, ForwardingMethod, PlacedRealServer, PlacedService, Takes, Tunnel, TunnelChecksum, TunnelType};
+use crds::{Forwarding, ForwardingMethod, PlacedRealServer, PlacedService, Takes, Tunnel};
 use std::collections::BTreeSet;
 
 /// The terms of one VirtualService.
@@ -103,46 +104,6 @@ impl<'a> Terms<'a> {
 
 fn refuse(message: String) -> Result<(), Refusal> {
     Err(Refusal::new(reason::INVALID, message))
-}
-
-/// The way by which the last accepted spec reached a real server; its host may not be ready for it yet.
-pub(super) fn last_accepted(listed: &PlacedRealServer) -> Forwarding {
-    let now = || forwarding(listed.forwarding_method, listed.tunnel.as_ref());
-    listed.next.clone().unwrap_or_else(now)
-}
-
-/// A way in the one form in which ways are compared: what means the same as nothing is left out.
-pub(crate) fn forwarding(method: ForwardingMethod, tunnel: Option<&Tunnel>) -> Forwarding {
-    let tunnel = tunnel.filter(|_| method == ForwardingMethod::TUN);
-    let tunnel = tunnel.filter(|tunnel| tunnel.type_ != TunnelType::Ipip);
-    Forwarding {
-        forwarding_method: method,
-        tunnel: tunnel.map(|tunnel| Tunnel {
-            checksum: tunnel.checksum.filter(|checksum| *checksum != TunnelChecksum::None),
-            ..tunnel.clone()
-        }),
-    }
-}
-
-/// Whether a real server with these addresses, reached in this way, can serve a VIP: by an address of its family, or in a
-/// tunnel, which carries either.
-pub(crate) fn serves(addresses: &[String], way: &Forwarding, vip: &str) -> bool {
-    let may_mix = way.forwarding_method == ForwardingMethod::TUN;
-    let family = Family::of(vip);
-    !addresses.is_empty() && (may_mix || addresses.iter().any(|address| Family::of(address) == family))
-}
-
-/// The port of a real server's destinations, where there is one: it tells two on one address apart.
-pub(crate) fn destination_port(services: &[PlacedService], way: &Forwarding, own: Option<i32>) -> Option<i32> {
-    let [service] = services else {
-        return None;
-    };
-    let Takes::Port { protocol: _, port } = service.takes() else {
-        return None;
-    };
-    let translated = own.or(service.target_port);
-    let translated = translated.filter(|_| way.forwarding_method.translates_ports());
-    Some(translated.unwrap_or(port))
 }
 
 /// As in the API.

@@ -1,10 +1,11 @@
 //! One host unwraps GRE with checksums or without, not both: the kernel takes one device for each pair of addresses.
 
+use super::ways::{gre_checksum, way_of};
 use super::{Member, MemberRefusal, Refusal, Standing, Validated};
 use crate::snapshot::{Key, StoredPlacement};
 use crate::view::{View, subject_of};
 use crds::conditions::reason;
-use crds::{Forwarding, PlacedRealServer, TunnelChecksum, TunnelType};
+use crds::{PlacedRealServer, TunnelChecksum};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 
@@ -80,7 +81,7 @@ fn claims(view: &View<'_>, validated: &Validated) -> Vec<Claim> {
 
 fn is_placed(view: &View<'_>, service: &Key, member: &Member) -> bool {
     let mut entries = view.placements(service).iter().flat_map(|placement| entries(placement));
-    entries.any(|entry| entry.name == member.name && entry.addresses == member.addresses && way(entry) == member.way)
+    entries.any(|entry| entry.name == member.name && entry.addresses == member.addresses && way_of(entry) == member.way)
 }
 
 /// What is still placed for services that are taken back: it goes first, until it is gone.
@@ -96,7 +97,7 @@ fn going(view: &View<'_>, validated: &Validated) -> BTreeMap<String, (TunnelChec
             continue;
         }
         for entry in entries(placement) {
-            if let Some(checksum) = gre_checksum(&way(entry)) {
+            if let Some(checksum) = gre_checksum(&way_of(entry)) {
                 let mode = (checksum, subject.clone());
                 modes.extend(entry.addresses.iter().map(|address| (address.clone(), mode.clone())));
             }
@@ -107,17 +108,4 @@ fn going(view: &View<'_>, validated: &Validated) -> BTreeMap<String, (TunnelChec
 
 fn entries(placement: &StoredPlacement) -> impl Iterator<Item = &PlacedRealServer> {
     placement.spec.director.iter().flat_map(|part| &part.real_servers)
-}
-
-fn way(entry: &PlacedRealServer) -> Forwarding {
-    super::forwarding(entry.forwarding_method, entry.tunnel.as_ref())
-}
-
-/// The checksum mode, when the way is GRE.
-pub(crate) fn gre_checksum(way: &Forwarding) -> Option<TunnelChecksum> {
-    let tunnel = way.tunnel.as_ref()?;
-    match tunnel.type_ {
-        TunnelType::Gre => Some(tunnel.checksum.unwrap_or_default()),
-        TunnelType::Ipip | TunnelType::Gue => None,
-    }
 }

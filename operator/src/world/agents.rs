@@ -58,7 +58,7 @@ impl Machine<'_> {
                 .unable
                 .get(&(self.node.to_owned(), guest.name.clone(), method))
                 .cloned();
-            let way = crate::validate::forwarding(guest.forwarding_method, guest.tunnel.as_ref());
+            let way = crate::validate::way_of_guest(guest);
             let serves = |vip: &&String| crate::validate::serves(&guest.addresses, &way, vip);
             let is_able = guest.forwarding_method.is_host_prepared() && message.is_none();
             HostRealServerReport {
@@ -109,7 +109,7 @@ pub(super) fn table(placement: &Placement) -> BTreeSet<Sent> {
     let mut table = BTreeSet::new();
     for part in placement.spec.director.iter() {
         for entry in &part.real_servers {
-            let forwarding = crate::validate::forwarding(entry.forwarding_method, entry.tunnel.as_ref());
+            let forwarding = crate::validate::way_of(entry);
             let living = part.addresses.iter().filter(|vip| {
                 let serves = crate::validate::serves(&entry.addresses, &forwarding, &vip.address);
                 !vip.withdraw && serves && entry.prepared.contains(&vip.address)
