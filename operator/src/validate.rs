@@ -3,6 +3,7 @@
 //! Nothing that is refused disturbs what serves. Refused for its content or a claim: the last accepted state, which is
 //! what the Placements hold, goes on. Permission withdrawn by the administrator: withdrawn. The subject gone: withdrawn.
 
+mod addresses;
 mod claims;
 mod content;
 mod group;

@@ -1,5 +1,6 @@
 //! The rules on one VirtualService's own content.
 
+use super::addresses::{full_nat_of, machine_of, real_server_of};
 use super::{Content, Directors, Group, Held, Refusal, marks};
 use crate::snapshot::{Key, StoredVirtualService};
 use crate::view::View;
@@ -180,29 +181,10 @@ fn not_somebodys_own(view: &View<'_>, address: &str, held: Option<&Held>) -> Res
     if held.is_some_and(|held| held.addresses.contains(address)) {
         return Ok(());
     }
-    match real_server_of(view, address).or_else(|| super::group::full_nat_of(view, address, None)) {
+    match real_server_of(view, address).or_else(|| full_nat_of(view, address, None)) {
         Some(whose) => Err(own(whose)),
         None => Ok(()),
     }
-}
-
-/// Whose own address this is: the API server's, or a Node's.
-pub(super) fn machine_of(view: &View<'_>, address: &str) -> Option<String> {
-    let ip = address.parse::<IpAddr>().ok()?;
-    if view.snapshot.api_servers.contains(&ip) {
-        return Some("the API server's own address".to_owned());
-    }
-    let mut nodes = view.snapshot.nodes.iter();
-    let (node, _) = nodes.find(|(_, facts)| facts.internal_ips.contains(&ip))?;
-    Some(format!("an InternalIP of Node {node}"))
-}
-
-/// The RealServer that names this address.
-pub(super) fn real_server_of(view: &View<'_>, address: &str) -> Option<String> {
-    let mut real_servers = view.snapshot.real_servers.values();
-    let same = |given: &Vec<String>| given.iter().any(|given| given == address);
-    let stored = real_servers.find(|stored| stored.spec.addresses.as_ref().is_some_and(same))?;
-    Some(format!("the address of RealServer {}", stored.meta.key))
 }
 
 /// A few of them, as a sentence has room for.

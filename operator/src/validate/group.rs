@@ -1,7 +1,7 @@
 //! DirectorGroups: which node they select, whom they permit what, and what their services share.
 
 use super::Refusal;
-use super::content::{machine_of, real_server_of};
+use super::addresses::{full_nat_of, machine_of, placed_source_of, real_server_of, vip_of};
 use crate::snapshot::StoredDirectorGroup;
 use crate::view::View;
 use crds::conditions::{Verdict, reason};
@@ -165,43 +165,15 @@ fn not_one_node(nodes: &[String]) -> String {
 /// Why FullNAT may not speak from this address. What it speaks from already is judged elsewhere, as with VIPs.
 fn not_its_own(view: &View<'_>, group: &str, address: &str) -> Option<String> {
     let others = || {
-        let carrier = view
-            .carriers(address)
-            .iter()
-            .find(|carrier| crate::view::in_director_spec(carrier, address));
-        let vip = carrier.map(|carrier| format!("a VIP of VirtualService {}", crate::view::subject_of(carrier)));
-        let is_placed = view
-            .service_placements()
-            .filter_map(|placement| placement.spec.director.as_ref())
-            .any(|part| part.full_nat_source_addresses.iter().any(|placed| placed == address));
-        vip.or_else(|| real_server_of(view, address).filter(|_| !is_placed))
+        let real_server = || real_server_of(view, address).filter(|_| placed_source_of(view, address).is_none());
+        vip_of(view, address)
+            .or_else(real_server)
             .or_else(|| full_nat_of(view, address, Some(group)))
     };
     let whose = machine_of(view, address).or_else(others)?;
     Some(format!(
         "fullNAT.sourceAddresses: {address} is {whose}: a source address must be an address of its own, choose another"
     ))
-}
-
-/// The DirectorGroup that speaks from this address, of those that are older than `than`.
-pub(super) fn full_nat_of(view: &View<'_>, address: &str, than: Option<&str>) -> Option<String> {
-    let age = |name: &str| {
-        view.snapshot
-            .director_groups
-            .get(name)
-            .map(|stored| stored.meta.created)
-    };
-    let mut groups = view.snapshot.director_groups.iter();
-    let (name, _) = groups.find(|(name, stored)| {
-        let sources = stored
-            .spec
-            .full_nat
-            .iter()
-            .flat_map(|full_nat| &full_nat.source_addresses);
-        let is_older = than.is_none_or(|than| (age(name), name.as_str()) < (age(than), than));
-        is_older && sources.into_iter().any(|source| source == address)
-    })?;
-    Some(format!("a fullNAT source address of DirectorGroup {name}"))
 }
 
 /// Timeouts are the node's: of groups that meet on one and disagree, the one whose Placement carries its timeouts there

@@ -1,10 +1,11 @@
 //! Which RealServers serve a VirtualService, and which were chosen and may not.
 
+use super::addresses::{placed_source_of, vip_of};
 use super::terms::Terms;
 use super::ways::{destination_port, last_accepted, serves};
 use super::{Family, Refusal};
 use crate::snapshot::{Key, Snapshot, StoredRealServer};
-use crate::view::{View, in_director_spec, subject_of};
+use crate::view::View;
 use crds::conditions::reason;
 use crds::{Forwarding, HostRealServer, PlacedRealServer, Selector};
 use std::collections::{BTreeMap, BTreeSet};
@@ -218,7 +219,7 @@ fn member(view: &View<'_>, stored: &StoredRealServer, way: Forwarding) -> Result
     let addresses = usable_addresses(view.snapshot, stored)?;
     let name = &stored.meta.key.name;
     for address in &addresses {
-        if let Some(whose) = served_as(view, address) {
+        if let Some(whose) = vip_of(view, address).or_else(|| placed_source_of(view, address)) {
             let message = format!("{address} is {whose}: give {name} the address of its own machine");
             return Err(MemberRefusal::Accepted(Refusal::new(reason::INVALID, message)));
         }
@@ -234,24 +235,6 @@ fn member(view: &View<'_>, stored: &StoredRealServer, way: Forwarding) -> Result
         upper_threshold: spec.upper_threshold,
         lower_threshold: spec.lower_threshold,
     })
-}
-
-/// What directors hold this address for.
-fn served_as(view: &View<'_>, address: &str) -> Option<String> {
-    let served = |placement: &&&crate::snapshot::StoredPlacement| in_director_spec(placement, address);
-    if let Some(placement) = view.carriers(address).iter().find(served) {
-        return Some(format!("a VIP of VirtualService {}", subject_of(placement)));
-    }
-    let speaks = |placement: &&crate::snapshot::StoredPlacement| {
-        let parts = placement.spec.director.iter();
-        let mut sources = parts.flat_map(|part| &part.full_nat_source_addresses);
-        sources.any(|source| source == address)
-    };
-    let placement = view.service_placements().find(speaks)?;
-    Some(format!(
-        "a fullNAT source address of director {}",
-        placement.spec.node_name
-    ))
 }
 
 /// Its addresses, the first of each family; from the spec, or else from its Node.
