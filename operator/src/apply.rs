@@ -164,7 +164,7 @@ impl Writer {
         match write {
             Write::CreatePlacement(placement) => self.create(placement).await,
             Write::ApplyPlacement(placement) => {
-                let key = key_of(placement);
+                let key = Key::of(&placement.metadata);
                 self.patch(&key, &merge_patch(placement)).await
             }
             Write::ReleasePlacement {
@@ -300,21 +300,15 @@ fn order(write: &Write) -> Order {
 
 fn described(write: &Write) -> (&'static str, Key) {
     match write {
-        Write::CreatePlacement(placement) | Write::ApplyPlacement(placement) => ("Placement", key_of(placement)),
+        Write::CreatePlacement(placement) | Write::ApplyPlacement(placement) => {
+            ("Placement", Key::of(&placement.metadata))
+        }
         Write::ReleasePlacement { key, .. } | Write::DeletePlacement { key, .. } => ("Placement", key.clone()),
         Write::Status(StatusWrite::VirtualService(key, _)) => ("VirtualServiceStatus", key.clone()),
         Write::Status(StatusWrite::RealServer(key, _)) => ("RealServerStatus", key.clone()),
         Write::Status(StatusWrite::DirectorGroup(name, _)) => ("DirectorGroupStatus", Key::new("", name)),
         Write::Event(event) => ("Event", event.key.clone()),
     }
-}
-
-fn key_of(placement: &Placement) -> Key {
-    let meta = &placement.metadata;
-    Key::new(
-        meta.namespace.clone().unwrap_or_default(),
-        meta.name.clone().unwrap_or_default(),
-    )
 }
 
 /// What a spec may lack, and where: a merge patch replaces lists and keeps whatever it does not name.

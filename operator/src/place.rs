@@ -67,13 +67,7 @@ pub fn place(view: &View<'_>, validated: &Validated) -> Placed {
 /// The Placement whose spec a write changes.
 fn changed(write: &Write) -> Option<Key> {
     match write {
-        Write::CreatePlacement(placement) | Write::ApplyPlacement(placement) => {
-            let meta = &placement.metadata;
-            Some(Key::new(
-                meta.namespace.clone().unwrap_or_default(),
-                meta.name.clone().unwrap_or_default(),
-            ))
-        }
+        Write::CreatePlacement(placement) | Write::ApplyPlacement(placement) => Some(Key::of(&placement.metadata)),
         Write::ReleasePlacement { key, .. } | Write::DeletePlacement { key, .. } => Some(key.clone()),
         Write::Status(_) | Write::Event(_) => None,
     }
@@ -132,9 +126,7 @@ struct Owner {
 
 impl Owner {
     fn service(view: &View<'_>, subject: &Key, group: Option<&str>) -> Self {
-        let readable = view.snapshot.virtual_services.get(subject).map(|stored| &stored.meta);
-        let unreadable = view.snapshot.undecodable.virtual_services.get(subject);
-        let meta = readable.or(unreadable.map(|stored| &stored.meta));
+        let meta = view.snapshot.service_meta(subject);
         let group = group.map(|group| (DIRECTOR_GROUP_LABEL, group.to_owned()));
         let service = (VIRTUAL_SERVICE_LABEL, subject.name.clone());
         Self {

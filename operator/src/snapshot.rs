@@ -26,12 +26,20 @@ pub struct Key {
 }
 
 impl Key {
-    /// The key of an object.
+    /// The key of this namespace and name.
     pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
         Self {
             namespace: namespace.into(),
             name: name.into(),
         }
+    }
+
+    /// The key that an object's metadata names.
+    pub fn of(meta: &ObjectMeta) -> Self {
+        Self::new(
+            meta.namespace.clone().unwrap_or_default(),
+            meta.name.clone().unwrap_or_default(),
+        )
     }
 }
 
@@ -249,6 +257,13 @@ pub struct Objects {
 }
 
 impl Snapshot {
+    /// The metadata of a VirtualService, whether the rest of it could be read or not.
+    pub fn service_meta(&self, key: &Key) -> Option<&Meta> {
+        let readable = self.virtual_services.get(key).map(|stored| &stored.meta);
+        let unreadable = self.undecodable.virtual_services.get(key);
+        readable.or(unreadable.map(|stored| &stored.meta))
+    }
+
     /// The snapshot that these objects make.
     pub fn from_objects(objects: Objects) -> Self {
         fn by_key<K, S, T>(objects: Vec<K>) -> BTreeMap<Key, Stored<S, T>>

@@ -71,17 +71,15 @@ fn claimants<'a>(
     scopes: &Scopes,
     services: &'a BTreeMap<Key, Service>,
 ) -> Vec<Claimant<'a>> {
-    let readable = &view.snapshot.virtual_services;
-    let unreadable = &view.snapshot.undecodable.virtual_services;
     let mut claimants: Vec<_> = services
         .iter()
         .filter(|(_, service)| service.standing != Standing::Withdraw)
         .map(|(key, service)| Claimant {
             key,
-            created: readable
-                .get(key)
-                .map(|stored| stored.meta.created)
-                .or_else(|| unreadable.get(key).map(|stored| stored.meta.created))
+            created: view
+                .snapshot
+                .service_meta(key)
+                .map(|meta| meta.created)
                 .unwrap_or_default(),
             held: held.get(key).unwrap_or(nothing),
             wanted: wanted(scopes, &service.standing),
