@@ -4,14 +4,14 @@
 //! that is shown, and changes nothing in the data plane. Only an ended boot, a Node that is gone, or an administrator's
 //! word (the out-of-service taint) say something about an agent that is silent.
 
+mod liveness;
 mod report;
 
 pub use report::{HostFact, host_reports, is_same_guest};
 
-use crate::snapshot::{Key, LeaseFacts, Snapshot, StoredPlacement};
-use crds::names::{LEASE_RENEW_SECONDS, LEASE_SECONDS, SILENT_DIRECTOR_SECONDS};
-use crds::{Subject, SubjectKind};
-use jiff::{SignedDuration, Timestamp};
+use crate::snapshot::{Key, Snapshot, StoredPlacement};
+use crds::{DirectorAddress, Subject, SubjectKind};
+use jiff::Timestamp;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -78,7 +78,7 @@ impl<'a> View<'a> {
             .entry(subject_of(placement))
             .or_default()
             .push(placement);
-        for address in director_addresses(placement) {
+        for address in carried_addresses(placement) {
             self.by_address.entry(address).or_default().push(placement);
         }
     }
@@ -187,82 +187,6 @@ impl<'a> View<'a> {
             .filter(|placement| placement.spec.node_name != node);
         sources.is_empty() || !elsewhere.any(names)
     }
-
-    /// The Node object is gone: nobody there can confirm anything.
-    pub fn is_gone(&self, node: &str) -> bool {
-        !self.snapshot.nodes.contains_key(node)
-    }
-
-    /// The node is gone, or an administrator says that it is off.
-    pub fn is_off(&self, node: &str) -> bool {
-        self.snapshot.nodes.get(node).is_none_or(|facts| facts.out_of_service)
-    }
-
-    fn lease(&self, node: &str) -> Option<&'a LeaseFacts> {
-        self.snapshot.leases.get(node)
-    }
-
-    /// Whether the node's agent gave a sign of life lately.
-    pub fn is_fresh(&self, node: &str) -> bool {
-        let age = self.renewed(node).map(|renewed| self.now.duration_since(renewed));
-        age.is_some_and(|age| age < SignedDuration::from_secs(LEASE_SECONDS.into()))
-    }
-
-    /// Whether the node's agent has been silent for so long that a host part no longer waits for it. An agent that never
-    /// had a Lease is not silent: nobody knows since when.
-    ///
-    /// Measured against the newest sign of life of any agent, which must be fresh itself: Leases are one kind with one
-    /// order of versions, so a newer one proves that this one is not merely late in a watch that hangs. Where no agent
-    /// lives, none would withdraw anything.
-    pub fn is_silent(&self, node: &str) -> bool {
-        let lease = SignedDuration::from_secs(LEASE_SECONDS.into());
-        let proof = self
-            .newest_sign
-            .filter(|newest| self.now.duration_since(*newest) < lease);
-        let silence = proof
-            .zip(self.renewed(node))
-            .map(|(newest, renewed)| newest.duration_since(renewed));
-        silence.is_some_and(|silence| silence >= patience())
-    }
-
-    /// When the node's Lease was renewed last.
-    pub fn renewed(&self, node: &str) -> Option<Timestamp> {
-        self.lease(node)?.renewed
-    }
-
-    /// Whether the status was written in the boot that the node's Lease names.
-    pub fn counts(&self, placement: &StoredPlacement) -> bool {
-        let lease = self.lease(&placement.spec.node_name);
-        let boot = lease.and_then(|lease| lease.boot_id.as_deref());
-        boot.is_some() && placement.status.boot_id.as_deref() == boot
-    }
-
-    /// Whether the agent has worked on the spec as it is now.
-    pub fn is_settled(&self, placement: &StoredPlacement) -> bool {
-        self.counts(placement) && placement.status.observed_generation == Some(placement.meta.generation)
-    }
-
-    /// When a Lease runs out, or a silent director has been waited for long enough; and until others' signs of life have
-    /// proven that, every time that they are due.
-    pub fn next_deadline(&self) -> Option<Timestamp> {
-        let lease = SignedDuration::from_secs(LEASE_SECONDS.into());
-        let renewal = SignedDuration::from_secs(i64::try_from(LEASE_RENEW_SECONDS).unwrap_or(i64::MAX));
-        let nodes = self.snapshot.leases.iter().filter(|(node, _)| !self.is_silent(node));
-        let looks = nodes.filter_map(|(_, facts)| {
-            let ends = [
-                facts.renewed?.checked_add(lease),
-                facts.renewed?.checked_add(patience()),
-            ];
-            let next = ends.into_iter().flatten().find(|end| *end > self.now);
-            next.or_else(|| self.now.checked_add(renewal).ok())
-        });
-        looks.min()
-    }
-}
-
-/// For how long a host part waits for a silent director.
-fn patience() -> SignedDuration {
-    SignedDuration::from_secs(i64::from(LEASE_SECONDS) + SILENT_DIRECTOR_SECONDS)
 }
 
 impl<'a> From<&'a Value> for Unreadable<'a> {
@@ -319,6 +243,12 @@ pub fn group_named(name: &str) -> Subject {
     }
 }
 
+/// The VIPs of the spec's director part that are not being withdrawn.
+pub fn living_entries(placement: &StoredPlacement) -> impl Iterator<Item = &DirectorAddress> {
+    let entries = placement.spec.director.iter().flat_map(|part| &part.addresses);
+    entries.filter(|entry| !entry.withdraw)
+}
+
 /// Whether the spec's director part names this VIP, whatever it is told to do with it.
 pub fn in_director_spec(placement: &StoredPlacement, address: &str) -> bool {
     let director = placement.spec.director.as_ref();
@@ -331,7 +261,8 @@ pub fn in_director_report(placement: &StoredPlacement, address: &str) -> bool {
     director.is_some_and(|report| report.addresses.iter().any(|entry| entry.address == address))
 }
 
-fn director_addresses(placement: &StoredPlacement) -> impl Iterator<Item = &str> {
+/// The VIPs that the director part, or the last report on it, names.
+fn carried_addresses(placement: &StoredPlacement) -> impl Iterator<Item = &str> {
     let spec = placement.spec.director.iter().flat_map(|part| &part.addresses);
     let spec = spec.map(|entry| entry.address.as_str());
     let report = placement.status.director.iter().flat_map(|report| &report.addresses);

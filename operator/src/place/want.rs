@@ -3,7 +3,7 @@
 use super::wait::{blocker, give_way};
 use crate::snapshot::{Key, StoredPlacement};
 use crate::validate::{Content, Directors, Member, Service, Shared, Standing, Validated, group_of};
-use crate::view::View;
+use crate::view::{View, living_entries};
 use crds::{ForwardingMethod, HostRealServer, PlacedService, UndeclaredPorts};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -123,11 +123,8 @@ fn goes_on(
 
 /// The DirectorGroup under which the service was placed.
 fn permitting<'a>(view: &View<'a>, subject: &Key) -> Option<&'a str> {
-    let kept = |placement: &&&StoredPlacement| {
-        let mut entries = placement.spec.director.iter().flat_map(|part| &part.addresses);
-        entries.any(|entry| !entry.withdraw)
-    };
-    let mut kept = view.placements(subject).iter().filter(kept);
+    let placements = view.placements(subject).iter();
+    let mut kept = placements.filter(|placement| living_entries(placement).next().is_some());
     kept.find_map(|there| group_of(there))
 }
 
@@ -143,10 +140,7 @@ fn as_placed(
         let Some(part) = &placement.spec.director else {
             continue;
         };
-        let kept = part
-            .addresses
-            .iter()
-            .filter(|entry| !entry.withdraw && !forbidden.contains(&entry.address));
+        let kept = living_entries(placement).filter(|entry| !forbidden.contains(&entry.address));
         let addresses: Vec<_> = kept
             .map(|entry| (entry.address.clone(), entry.interface.clone()))
             .collect();

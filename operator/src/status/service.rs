@@ -6,7 +6,7 @@ use super::{Statement, conditions, reported, sorted};
 use crate::place::Placed;
 use crate::snapshot::{Key, Meta, StoredPlacement};
 use crate::validate::{Directors, Service, Standing, Validated, protocol, some_of};
-use crate::view::View;
+use crate::view::{View, living_entries};
 use crate::write::StatusWrite;
 use crds::conditions::{
     ACCEPTED, BLOCKED_BY_FIREWALL, CLIENT_ADDRESS_HIDDEN, PROGRAMMED, READY, RESOLVED_REFS, Verdict, find, reason,
@@ -65,10 +65,7 @@ pub(super) fn living_directors<'a>(view: &View<'a>, subject: &Key) -> Vec<&'a St
 
 /// The VIPs of a director part that are not being withdrawn.
 pub(super) fn living_addresses(placement: &StoredPlacement) -> impl Iterator<Item = &str> {
-    let entries = placement.spec.director.iter().flat_map(|part| &part.addresses);
-    entries
-        .filter(|entry| !entry.withdraw)
-        .map(|entry| entry.address.as_str())
+    living_entries(placement).map(|entry| entry.address.as_str())
 }
 
 /// What a director does, as far as its report counts.
@@ -196,8 +193,7 @@ impl Looked<'_> {
         if !verdict.is_true() {
             return verdict;
         }
-        let mut entries = placement.spec.director.iter().flat_map(|part| &part.addresses);
-        match entries.find(|entry| !entry.withdraw && entry.address_owner == AddressOwner::Reserved) {
+        match living_entries(placement).find(|entry| entry.address_owner == AddressOwner::Reserved) {
             Some(entry) => {
                 let message = format!(
                     "{node} waits until no other node has {}: see its Placements",

@@ -1,7 +1,7 @@
 //! What serves already, read from the Placements: the only memory there is of what was accepted.
 
 use crate::snapshot::{Key, StoredPlacement};
-use crate::view::{View, subject_of};
+use crate::view::{View, living_entries, subject_of};
 use crds::names::DIRECTOR_GROUP_LABEL;
 use crds::{AddressOwner, PlacedService, Protocol, Takes};
 use std::collections::{BTreeMap, BTreeSet};
@@ -116,20 +116,19 @@ impl Scopes {
 pub(super) fn all(view: &View<'_>, scopes: &Scopes) -> BTreeMap<Key, Held> {
     let mut all: BTreeMap<Key, Held> = BTreeMap::new();
     for placement in view.service_placements() {
-        let kept: Vec<_> = kept_addresses(placement).collect();
+        let kept: Vec<_> = living_entries(placement).collect();
         if kept.is_empty() {
             continue;
         }
         let held = all.entry(subject_of(placement)).or_default();
         held.group = group_of(placement).map(str::to_owned).or(held.group.take());
-        held.owned |= kept.iter().any(|(_, owner)| *owner == AddressOwner::Node);
-        held.addresses
-            .extend(kept.iter().map(|(address, _)| (*address).to_owned()));
+        held.owned |= kept.iter().any(|entry| entry.address_owner == AddressOwner::Node);
+        held.addresses.extend(kept.iter().map(|entry| entry.address.clone()));
         let services = placement.spec.director.iter().flat_map(|part| &part.services);
         let scope = scopes.of(held.group.as_deref().unwrap_or_default());
         for service in services {
             held.keys
-                .extend(claims(service, kept.iter().map(|(address, _)| *address), &scope));
+                .extend(claims(service, kept.iter().map(|entry| entry.address.as_str()), &scope));
         }
     }
     all
@@ -138,12 +137,6 @@ pub(super) fn all(view: &View<'_>, scopes: &Scopes) -> BTreeMap<Key, Held> {
 /// The DirectorGroup under which a VirtualService's Placement was written.
 pub(crate) fn group_of(placement: &StoredPlacement) -> Option<&str> {
     placement.meta.labels.get(DIRECTOR_GROUP_LABEL).map(String::as_str)
-}
-
-fn kept_addresses(placement: &StoredPlacement) -> impl Iterator<Item = (&str, AddressOwner)> {
-    let entries = placement.spec.director.iter().flat_map(|part| &part.addresses);
-    let kept = entries.filter(|entry| !entry.withdraw);
-    kept.map(|entry| (entry.address.as_str(), entry.address_owner))
 }
 
 /// What a service claims on these VIPs.
