@@ -1,9 +1,14 @@
 //! Agents that do what they are told, and kernels that hold it.
 
+use super::World;
 use super::words::{method, way};
+use crate::validate::{serves, way_of, way_of_guest};
 use crds::conditions::{PROGRAMMED, Verdict, reason, settle};
 use crds::*;
 use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use kube::ResourceExt;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// One destination of a director's table.
@@ -17,17 +22,64 @@ pub(super) struct Sent {
 }
 
 /// A node as its agent sees it.
-pub(super) struct Machine<'a> {
-    pub(super) node: &'a str,
-    pub(super) boot: &'a str,
-    pub(super) now: Timestamp,
-    pub(super) addresses: Vec<String>,
-    pub(super) unable: &'a BTreeMap<(String, String, &'static str), String>,
+struct Machine<'a> {
+    node: &'a str,
+    boot: &'a str,
+    now: Timestamp,
+    addresses: Vec<String>,
+    unable: &'a BTreeMap<(String, String, &'static str), String>,
+}
+
+impl World {
+    /// Every agent that lives renews its Lease, obeys and reports.
+    pub(crate) fn agents(&mut self) {
+        for node in self.boots.keys().cloned().collect::<Vec<_>>() {
+            if !self.silent.contains(&node) {
+                self.agent(&node);
+            }
+        }
+    }
+
+    pub(crate) fn agent(&mut self, node: &str) {
+        self.renew(node);
+        let machine = Machine {
+            node,
+            boot: &self.boots[node].clone(),
+            now: self.now,
+            addresses: self.internal_ips(node),
+            unable: &self.unable.clone(),
+        };
+        for position in 0..self.objects.placements.len() {
+            let version = self.next_version();
+            let there = &mut self.objects.placements[position];
+            if there.spec.node_name != node {
+                continue;
+            }
+            let status = machine.obeyed(there);
+            self.kernels.insert(there.name_any(), table(there));
+            if there.status.as_ref() != Some(&status) {
+                there.status = Some(status);
+                there.metadata.resource_version = Some(version.to_string());
+            }
+        }
+    }
+
+    /// A sign of life without a report.
+    pub(crate) fn renew(&mut self, node: &str) {
+        let name = crds::names::agent_lease(node);
+        self.objects.leases.retain(|lease| lease.name_any() != name);
+        let mut lease = Lease::default();
+        lease.metadata.name = Some(name);
+        let spec = lease.spec.get_or_insert_default();
+        spec.holder_identity = Some(self.boots[node].clone());
+        spec.renew_time = Some(MicroTime(self.now));
+        self.objects.leases.push(lease);
+    }
 }
 
 impl Machine<'_> {
     /// What an agent reports that has done all it was told, and can do.
-    pub(super) fn obeyed(&self, placement: &Placement) -> PlacementStatus {
+    fn obeyed(&self, placement: &Placement) -> PlacementStatus {
         let former = placement.status.clone().unwrap_or_default();
         let verdict = Verdict::yes(reason::OK, "read back");
         let router = placement.spec.virtual_router.iter().find(|part| !part.withdraw);
@@ -58,8 +110,8 @@ impl Machine<'_> {
                 .unable
                 .get(&(self.node.to_owned(), guest.name.clone(), method))
                 .cloned();
-            let way = crate::validate::way_of_guest(guest);
-            let serves = |vip: &&String| crate::validate::serves(&guest.addresses, &way, vip);
+            let way = way_of_guest(guest);
+            let serves = |vip: &&String| serves(&guest.addresses, &way, vip);
             let is_able = guest.forwarding_method.is_host_prepared() && message.is_none();
             HostRealServerReport {
                 name: guest.name.clone(),
@@ -109,9 +161,9 @@ pub(super) fn table(placement: &Placement) -> BTreeSet<Sent> {
     let mut table = BTreeSet::new();
     for part in placement.spec.director.iter() {
         for entry in &part.real_servers {
-            let forwarding = crate::validate::way_of(entry);
+            let by = way_of(entry);
             let living = part.addresses.iter().filter(|vip| {
-                let serves = crate::validate::serves(&entry.addresses, &forwarding, &vip.address);
+                let serves = serves(&entry.addresses, &by, &vip.address);
                 !vip.withdraw && serves && entry.prepared.contains(&vip.address)
             });
             for vip in living {
