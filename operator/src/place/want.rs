@@ -187,26 +187,10 @@ fn finish(
             }
         }
     }
-    let mut hosts: BTreeMap<String, HostWant> = BTreeMap::new();
-    let placed = service
-        .members
-        .values()
-        .filter(|member| !vips.is_empty() && !ending(member));
-    for member in placed {
-        if let Some((node, accepts)) = host_of(member, &vips) {
-            let host = hosts.entry(node.to_owned()).or_default();
-            for vip in accepts {
-                if !host.addresses.contains(vip) {
-                    host.addresses.push(vip.clone());
-                }
-            }
-            host.real_servers.push(member.guest());
-        }
-    }
+    let members = service.members.values();
+    let mut hosts = hosts(members.filter(|member| !vips.is_empty() && !ending(member)), &vips);
     let senders = senders(view, subject, group.as_deref(), &directors);
     for host in hosts.values_mut() {
-        host.addresses
-            .sort_by_key(|address| vips.iter().position(|vip| vip == address));
         if host.real_servers.iter().any(knows_directors) {
             host.directors.clone_from(&senders);
         }
@@ -230,6 +214,28 @@ fn share(want: &mut DirectorWant, shared: Option<&Shared>, placement: Option<&St
         want.full_nat_source_addresses
             .clone_from(&part.full_nat_source_addresses);
     }
+}
+
+/// The hosts of these members, with their VIPs in the order of `vips`; the directors are not known here.
+fn hosts<'m>(members: impl Iterator<Item = &'m Member>, vips: &[String]) -> BTreeMap<String, HostWant> {
+    let mut hosts: BTreeMap<String, HostWant> = BTreeMap::new();
+    for member in members {
+        let Some((node, accepts)) = host_of(member, vips) else {
+            continue;
+        };
+        let host = hosts.entry(node.to_owned()).or_default();
+        for vip in accepts {
+            if !host.addresses.contains(vip) {
+                host.addresses.push(vip.clone());
+            }
+        }
+        host.real_servers.push(member.guest());
+    }
+    for host in hosts.values_mut() {
+        host.addresses
+            .sort_by_key(|address| vips.iter().position(|vip| vip == address));
+    }
+    hosts
 }
 
 /// The host that has to know of a real server, and the VIPs that it has to accept for it: none for NAT, whose replies only
