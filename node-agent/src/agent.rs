@@ -1,6 +1,7 @@
 //! The loop: wait for Placements, a notification, or a clock; then one pass. It runs on a thread of its own, because the
 //! kernel's answers are waited for in place, and because nothing that the API server does may delay it.
 
+use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -14,17 +15,17 @@ use crate::kernel::Kernel;
 use crate::kernel::notify::Committed;
 use crate::ledger::Journal;
 use crate::metrics::Metrics;
-use crate::pass::{Node, Outcome};
-use crate::placements::{Disk, Known};
+use crate::pass::{Node, Outcome, Reach};
+use crate::placements::{Disk, Known, News};
 use crate::plan::Change;
 use crate::report::Concern;
-use crate::view::{Source, View};
+use crate::view::{PlacementKey, Source};
 
 /// What wakes the loop, besides its clocks.
 #[derive(Debug)]
 pub enum Wake {
     /// The API server said something new.
-    Placements(Known),
+    Placements(News),
     /// The kernel said that links, addresses or routes changed.
     Network,
     /// nftables said that somebody committed what may concern us.
@@ -72,7 +73,6 @@ pub struct Agent<K, J> {
     say: UnboundedSender<Say>,
     metrics: Metrics,
     readiness: Readiness,
-    view: View,
     clocks: Clocks,
     due: Option<Cause>,
 }
@@ -129,7 +129,6 @@ impl<K: Kernel, J: Journal> Agent<K, J> {
             say,
             metrics,
             readiness,
-            view: View::default(),
             clocks,
             due: None,
         }
@@ -149,7 +148,7 @@ impl<K: Kernel, J: Journal> Agent<K, J> {
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             if let Some(cause) = self.due.take()
-                && self.view.source != Source::Nothing
+                && self.node.view().source != Source::Nothing
             {
                 self.pass(cause);
             }
@@ -161,7 +160,7 @@ impl<K: Kernel, J: Journal> Agent<K, J> {
         let mut wake = first;
         loop {
             match wake {
-                Wake::Placements(known) => self.take(known),
+                Wake::Placements(news) => self.take(news),
                 Wake::Network => {
                     self.node.network_changed();
                     self.want(Cause::Drift);
@@ -181,29 +180,66 @@ impl<K: Kernel, J: Journal> Agent<K, J> {
         }
     }
 
-    fn take(&mut self, known: Known) {
+    fn take(&mut self, news: News) {
+        match news {
+            News::List(known) => self.take_all(known),
+            News::Placed { key, placed, stored } => {
+                self.node.said(&key, &stored);
+                let status = Some(stored);
+                self.tell(Say::StoredOne {
+                    key: key.clone(),
+                    status,
+                });
+                if self.node.view().placements.get(&key) != Some(&placed) {
+                    self.node.place(key.clone(), Some(placed));
+                    self.has_changed(&key);
+                }
+            }
+            News::Gone { key } => {
+                self.tell(Say::StoredOne {
+                    key: key.clone(),
+                    status: None,
+                });
+                self.node.place(key.clone(), None);
+                self.has_changed(&key);
+            }
+        }
+    }
+
+    fn take_all(&mut self, known: Known) {
         let Known { view, stored } = known;
         self.clocks.remember = None;
-        self.node.said(&stored);
+        stored.iter().for_each(|(key, status)| self.node.said(key, status));
         self.tell(Say::Stored(stored));
-        if view == self.view {
+        if view == *self.node.view() {
             return;
         }
-        self.view = view;
-        self.metrics.placements(self.view.placements.len());
-        // Before the pass: what is withdrawn in this boot must not come back from disk in the next one.
-        if let Err(error) = self.disk.write(&self.view) {
+        self.node.see(view);
+        let written = self.disk.write(self.node.view());
+        self.changed(written);
+    }
+
+    fn has_changed(&mut self, key: &PlacementKey) {
+        let written = self.disk.note(key, self.node.view());
+        self.changed(written);
+    }
+
+    /// What was asked has changed. It is on disk before the pass: what is withdrawn in this boot must not come back from
+    /// there in the next one.
+    fn changed(&mut self, written: io::Result<()>) {
+        if let Err(error) = written {
             tracing::error!(%error, "the Placements cannot be remembered: a start without an API server would use older ones");
         }
+        self.metrics.placements(self.node.view().placements.len());
         self.want(Cause::Placements);
     }
 
     fn tick(&mut self, now: Instant) {
         if self.clocks.remember.is_some_and(|at| at <= now) {
             self.clocks.remember = None;
-            self.view = self.disk.read();
+            self.node.see(self.disk.read());
             tracing::warn!(
-                placements = self.view.placements.len(),
+                placements = self.node.view().placements.len(),
                 "no list from the API server yet: going on with the remembered Placements"
             );
             self.want(Cause::Placements);
@@ -239,7 +275,7 @@ impl<K: Kernel, J: Journal> Agent<K, J> {
             reason = "the shell reads the clock that the statuses carry"
         )]
         let now = Timestamp::now();
-        match self.node.pass(&self.view, now) {
+        match self.node.pass(now) {
             Ok(outcome) => {
                 self.metrics.pass("ok", started.elapsed());
                 self.note(cause, &outcome);
@@ -250,7 +286,10 @@ impl<K: Kernel, J: Journal> Agent<K, J> {
                     self.clocks.retry = None;
                     self.clocks.patience = RETRY.0;
                 }
-                self.tell(Say::Statuses(outcome.statuses));
+                self.tell(match outcome.reach {
+                    Reach::Everything => Say::Statuses(outcome.statuses),
+                    Reach::Changes => Say::SomeStatuses(outcome.statuses),
+                });
             }
             Err(error) => {
                 self.metrics.pass("error", started.elapsed());
@@ -284,7 +323,7 @@ impl<K: Kernel, J: Journal> Agent<K, J> {
     }
 
     fn tell_repairs(&self, done: &[Change]) {
-        for (key, placed) in &self.view.placements {
+        for (key, placed) in &self.node.view().placements {
             let about = Concern::of(placed);
             let theirs: Vec<&Change> = done.iter().filter(|change| about.covers(change)).collect();
             if theirs.is_empty() {

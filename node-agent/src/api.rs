@@ -19,6 +19,10 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use crate::metrics::Metrics;
 use crate::view::PlacementKey;
 
+mod book;
+
+use self::book::Book;
+
 /// No call to the API server takes longer.
 const CALL: Duration = Duration::from_secs(5);
 /// Least time between two writes of one Placement's status; the first change is written at once.
@@ -37,8 +41,17 @@ const NOTE: usize = 1000;
 pub enum Say {
     /// The statuses that the API server has, after a complete list.
     Stored(BTreeMap<PlacementKey, PlacementStatus>),
-    /// The statuses after a pass.
+    /// The status that the API server has of one Placement; `None` = it is gone there.
+    StoredOne {
+        /// Which.
+        key: PlacementKey,
+        /// Its status.
+        status: Option<PlacementStatus>,
+    },
+    /// All statuses after a pass.
     Statuses(BTreeMap<PlacementKey, PlacementStatus>),
+    /// Some of them: the others are as they were.
+    SomeStatuses(BTreeMap<PlacementKey, PlacementStatus>),
     /// Something happened to this Placement.
     Event {
         /// Which.
@@ -70,12 +83,14 @@ pub async fn write(client: Client, node: String, metrics: Metrics, mut inbox: Un
     let recorder = Recorder::new(client.clone(), reporter);
     let mut book = Book::default();
     loop {
-        let due = book.due();
+        let due = book.due(now());
         tokio::select! {
             said = inbox.recv() => match said {
                 None => return,
                 Some(Say::Stored(stored)) => book.stored(stored),
-                Some(Say::Statuses(statuses)) => book.latest = statuses,
+                Some(Say::StoredOne { key, status }) => book.stored_one(key, status),
+                Some(Say::Statuses(statuses)) => book.say(statuses),
+                Some(Say::SomeStatuses(statuses)) => book.say_some(statuses),
                 Some(Say::Event { about, event }) => publish(&recorder, &about, event).await,
             },
             () = sleep_until(due.as_ref().map_or_else(far, |(at, _)| *at)), if due.is_some() => {
@@ -87,34 +102,8 @@ pub async fn write(client: Client, node: String, metrics: Metrics, mut inbox: Un
     }
 }
 
-/// What is said, what is stored, and when each may be written next.
-#[derive(Default)]
-struct Book {
-    latest: BTreeMap<PlacementKey, PlacementStatus>,
-    stored: BTreeMap<PlacementKey, PlacementStatus>,
-    not_before: BTreeMap<PlacementKey, Instant>,
-    pace: Option<Instant>,
-}
-
-impl Book {
-    fn stored(&mut self, stored: BTreeMap<PlacementKey, PlacementStatus>) {
-        self.not_before.retain(|key, _| stored.contains_key(key));
-        self.stored = stored;
-    }
-
-    /// The next write, and when it may be made.
-    fn due(&self) -> Option<(Instant, PlacementKey)> {
-        let changed = self.latest.iter().filter(|(key, status)| {
-            // Gone at the API server: there is nothing to write to.
-            self.stored.get(*key).is_some_and(|stored| stored != *status)
-        });
-        let at = |key: &PlacementKey| self.not_before.get(key).copied().max(self.pace).unwrap_or_else(now);
-        changed.map(|(key, _)| (at(key), key.clone())).min()
-    }
-}
-
 async fn write_status(client: &Client, book: &mut Book, key: PlacementKey, metrics: &Metrics) {
-    let Some(status) = book.latest.get(&key).cloned() else {
+    let Some(status) = book.latest(&key).cloned() else {
         return;
     };
     let api: Api<Placement> = Api::namespaced(client.clone(), &key.namespace);
@@ -125,12 +114,12 @@ async fn write_status(client: &Client, book: &mut Book, key: PlacementKey, metri
     let params = PatchParams::apply(names::AGENT).force();
     let wait = match timeout(CALL, api.patch_status(&key.name, &params, &Patch::Apply(patch))).await {
         Ok(Ok(_)) => {
-            book.stored.insert(key.clone(), status);
+            book.stored_one(key.clone(), Some(status));
             metrics.status_write("ok");
             PLACEMENT_PACE
         }
         Ok(Err(kube::Error::Api(refusal))) if refusal.code == 404 => {
-            book.stored.remove(&key);
+            book.stored_one(key.clone(), None);
             PLACEMENT_PACE
         }
         Ok(Err(error)) => {
@@ -143,8 +132,7 @@ async fn write_status(client: &Client, book: &mut Book, key: PlacementKey, metri
             RETRY
         }
     };
-    book.not_before.insert(key, now() + wait);
-    book.pace = Some(now() + AGENT_PACE);
+    book.wait(key, now() + wait, now() + AGENT_PACE);
 }
 
 async fn publish(recorder: &Recorder, about: &PlacementKey, event: Happening) {

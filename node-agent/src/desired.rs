@@ -13,6 +13,7 @@ use crate::state::{AddressConfig, AddressScope, Facts, KernelState};
 use crate::tunnel::Obstacle;
 use crate::view::{PlacementKey, View};
 
+mod change;
 mod decapsulation;
 mod director;
 mod host;
@@ -20,7 +21,9 @@ mod preparation;
 mod ruleset;
 mod services;
 
+pub use change::{ServiceChange, service_change};
 pub use decapsulation::way_to;
+pub use host::hosted;
 pub use ruleset::retired;
 pub use services::keys;
 
@@ -102,7 +105,7 @@ pub enum Problem {
 /// Same input, same output; it never fails and never waits.
 pub fn desired(view: &View, facts: &Facts) -> Desired {
     let mut desired = Desired::default();
-    let hosted = host::vips(view);
+    let hosted = hosted(view);
     for (key, placed) in &view.placements {
         if let Some(part) = &placed.spec.director {
             let problems = director::add(&mut desired.state, part, facts, &hosted);

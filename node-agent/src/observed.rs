@@ -97,6 +97,26 @@ pub enum Freshness {
 const DUMPS: usize = 5;
 
 impl Observed {
+    /// Whether all but the IPVS table, which is compared service by service, is the same.
+    pub fn is_same_beside_services(&self, other: &Self) -> bool {
+        let Self {
+            ipvs: _,
+            order: _,
+            timeouts,
+            gue_ports,
+            addresses,
+            sysctls,
+            nftables,
+            connections,
+            blind,
+            facts,
+        } = self;
+        (timeouts, gue_ports, addresses, sysctls)
+            == (&other.timeouts, &other.gue_ports, &other.addresses, &other.sysctls)
+            && (nftables, connections, blind, facts)
+                == (&other.nftables, &other.connections, &other.blind, &other.facts)
+    }
+
     /// VIPs that this node holds by our doing.
     pub fn vips(&self) -> BTreeSet<IpAddr> {
         self.addresses.keys().map(|key| key.address).collect()
@@ -209,8 +229,8 @@ impl Observed {
         };
     }
 
-    /// Reads one service again.
-    pub fn read_service(&mut self, kernel: &mut impl Kernel, key: ServiceKey) {
+    /// Reads one service again. Says whether the picture was another one.
+    pub fn read_service(&mut self, kernel: &mut impl Kernel, key: ServiceKey) -> bool {
         let read = kernel.service(key).and_then(|config| {
             config
                 .map(|config| {
@@ -222,15 +242,22 @@ impl Observed {
                 .transpose()
         });
         match (read, &mut self.ipvs) {
-            (Ok(Some(service)), Ipvs::Read(table)) => {
-                table.services.insert(key, service);
+            (Ok(service), Ipvs::Read(table)) => {
+                let differs = table.services.get(&key) != service.as_ref();
+                match service {
+                    Some(service) => table.services.insert(key, service),
+                    None => table.services.remove(&key),
+                };
+                differs
             }
-            (Ok(None), Ipvs::Read(table)) => {
-                table.services.remove(&key);
+            (Err(error), ipvs) => {
+                let failed = Ipvs::Failed(error);
+                let differs = *ipvs != failed;
+                *ipvs = failed;
+                differs
             }
-            (Err(error), ipvs) => *ipvs = Ipvs::Failed(error),
             // Nothing is known of the table: one service does not make one.
-            (Ok(_), Ipvs::Unread | Ipvs::Failed(_)) => {}
+            (Ok(_), Ipvs::Unread | Ipvs::Failed(_)) => false,
         }
     }
 

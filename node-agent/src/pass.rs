@@ -1,24 +1,31 @@
 //! One pass: read what must be read, plan, write the intents, apply, read back, report. Synchronous, generic over the
 //! kernel and the journal, with time as an argument: the agent's loop drives it, and so does the simulation.
+//!
+//! A pass is whole, or it is narrow: when nothing but services changed since a whole one that left nothing to do, only
+//! these are planned, read back and reported. So the cost of a change follows the change.
 
+mod audit;
 mod execution;
+mod narrow;
+mod reading;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crds::PlacementStatus;
-use ipvs::{ServiceKey, Timeouts};
 use jiff::Timestamp;
 
+use self::audit::Audit;
 use self::execution::Execution;
-use crate::desired::{Desired, address, carrier, desired};
-use crate::kernel::notify::Committed;
+use self::narrow::Ground;
+use self::reading::Stale;
+use crate::desired::{Desired, desired};
 use crate::kernel::{Kernel, KernelError};
 use crate::ledger::{Entry, Journal, Ledger};
-use crate::observed::{Freshness, GuePorts, Ipvs, Observed};
-use crate::plan::{Absence, Change, Plan, Stage, has_retired, plan, settled};
+use crate::observed::{GuePorts, Ipvs, Observed};
+use crate::plan::{Absence, Change, Plan, Stage, plan, settled};
 use crate::report::{Evidence, report};
-use crate::state::{AddressKey, KernelState, Sysctl};
-use crate::view::{PlacementKey, Source, View};
+use crate::state::{KernelState, Sysctl};
+use crate::view::{Placed, PlacementKey, Source, View};
 
 /// One node: its kernel, its ledger, and the picture of it.
 #[derive(Debug)]
@@ -28,6 +35,12 @@ pub struct Node<K, J> {
     ledger: Ledger,
     observed: Observed,
     boot_id: String,
+    /// What is asked of the node.
+    view: View,
+    /// What was asked in place of it when the last pass was made.
+    changed: BTreeMap<PlacementKey, Option<Placed>>,
+    /// What narrow passes stand on.
+    ground: Option<Ground>,
     /// What must be read before the next plan.
     stale: Stale,
     /// Whether the kernel may be that of a fresh boot: then VIPs of remembered placements are asked for on the link first.
@@ -38,31 +51,13 @@ pub struct Node<K, J> {
     knobs: BTreeSet<Sysctl>,
 }
 
-/// Which parts of the picture are not to be trusted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stale {
-    network: bool,
-    sysctls: bool,
-    ipvs: bool,
-    gue_ports: bool,
-    nftables: bool,
-    firewalls: bool,
-}
-
-/// How far the running audit is.
-#[derive(Clone, Debug, Default)]
-struct Audit {
-    /// The services that it has still to read.
-    rest: Vec<ServiceKey>,
-    /// In so many slices. A node with few services reads them in the first ones, and waits for the next round.
-    slices: usize,
-}
-
 /// What a pass did.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
-    /// The status of every Placement, after the read-back.
+    /// The statuses after the read-back, as far as the pass reached.
     pub statuses: BTreeMap<PlacementKey, PlacementStatus>,
+    /// How far that is.
+    pub reach: Reach,
     /// Changes that the kernel took.
     pub done: Vec<Change>,
     /// Changes that it did not, and why.
@@ -70,6 +65,19 @@ pub struct Outcome {
     /// Whether something differs still: the pass is to be repeated after a while.
     pub unfinished: bool,
 }
+
+/// Which Placements a pass reports.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reach {
+    /// All of them: others are gone.
+    #[default]
+    Everything,
+    /// Those that changed: all others are as they were.
+    Changes,
+}
+
+/// What the kernel took, and what it did not.
+type Executed = (Vec<Change>, Vec<(Change, KernelError)>);
 
 impl<K: Kernel, J: Journal> Node<K, J> {
     /// A node about which nothing was read yet. `ledger` is what the journal held.
@@ -81,14 +89,10 @@ impl<K: Kernel, J: Journal> Node<K, J> {
             ledger,
             observed: Observed::default(),
             boot_id,
-            stale: Stale {
-                network: true,
-                sysctls: true,
-                ipvs: true,
-                gue_ports: true,
-                nftables: true,
-                firewalls: true,
-            },
+            view: View::default(),
+            changed: BTreeMap::new(),
+            ground: None,
+            stale: Stale::everything(),
             booted,
             statuses: BTreeMap::new(),
             audit: Audit::default(),
@@ -111,142 +115,102 @@ impl<K: Kernel, J: Journal> Node<K, J> {
         &self.observed
     }
 
-    /// Statuses that were said before, by this agent or the one before it: their transition times are kept.
-    pub fn said(&mut self, stored: &BTreeMap<PlacementKey, PlacementStatus>) {
-        for (key, status) in stored {
-            self.statuses.entry(key.clone()).or_insert_with(|| status.clone());
+    /// What is asked of the node.
+    pub fn view(&self) -> &View {
+        &self.view
+    }
+
+    /// Takes everything that is asked of the node, in place of what was asked before.
+    pub fn see(&mut self, view: View) {
+        if view.source != self.view.source {
+            self.ground = None;
+        }
+        let former = std::mem::replace(&mut self.view, view);
+        let now = &self.view.placements;
+        let came = now.keys().filter(|key| !former.placements.contains_key(*key));
+        let came: Vec<_> = came.map(|key| (key.clone(), None)).collect();
+        let differs = |(key, placed): &(PlacementKey, Placed)| now.get(key) != Some(placed);
+        let went = former.placements.into_iter().filter(differs);
+        let went: Vec<_> = went.map(|(key, placed)| (key, Some(placed))).collect();
+        for (key, placed) in came.into_iter().chain(went) {
+            self.changed.entry(key).or_insert(placed);
         }
     }
 
-    /// Links, addresses or routes changed, says the kernel.
-    pub fn network_changed(&mut self) {
-        self.stale.network = true;
-        // An interface that comes back has the default values.
-        self.stale.sysctls = true;
-    }
-
-    /// Somebody committed a transaction, says nftables. Says whether it matters: our own do not come back as news.
-    pub fn ruleset_committed(&mut self, committed: Committed) -> bool {
-        let Committed {
-            ours,
-            firewalls,
-            generation,
-        } = committed;
-        let is_news = ours && self.observed.is_news(generation);
-        self.stale.nftables |= is_news;
-        self.stale.firewalls |= firewalls;
-        is_news || firewalls
-    }
-
-    /// The cheap look: whether the number of services is not the one we know of, or one of ours is not as we know it. Then
-    /// the table is to be read again.
-    pub fn ipvs_differs(&mut self) -> bool {
-        let Ipvs::Read(table) = &self.observed.ipvs else {
-            return false;
+    /// Takes one Placement as it is now; `None` = it is gone.
+    pub fn place(&mut self, key: PlacementKey, placed: Option<Placed>) {
+        let former = match placed {
+            Some(placed) => self.view.placements.insert(key.clone(), placed),
+            None => self.view.placements.remove(&key),
         };
-        let known = table
-            .services
-            .keys()
-            .filter(|key| key.family() == ipvs::Family::Ipv4)
-            .count();
-        // Who flushes and puts in as many of his own changes no number; but a flush takes every service, so one tells.
-        let mut ours = self.ledger.services.iter();
-        let witness = ours.find_map(|key| Some((*key, table.services.get(key)?.config.clone())));
-        let differs = self.kernel.service_count().is_ok_and(|count| count != known)
-            || witness.is_some_and(|(key, config)| self.kernel.service(key).is_ok_and(|read| read != Some(config)));
-        self.stale.ipvs |= differs;
-        differs
+        self.changed.entry(key).or_insert(former);
     }
 
-    /// One slice of the audit, of `slices` that make a round. The first slice of a round reads the services and the
-    /// sysctls; each one reads its share of the destinations. Says whether the picture was wrong.
-    pub fn audit(&mut self, slices: usize) -> bool {
-        let before = self.observed.clone();
-        if self.audit.slices == 0 {
-            self.audit.slices = slices.max(1);
-            let _: Result<(), KernelError> = self.observed.read_network(&mut self.kernel);
-            self.observed
-                .read_sysctls(&mut self.kernel, &self.knobs, Freshness::Anew);
-            // The kernel has no notifications of these.
-            self.audit_gue_ports();
-            self.observed.read_nftables(&mut self.kernel);
-            self.observed.read_firewalls(&mut self.kernel);
-            self.audit_services();
+    /// A status that was said before, by this agent or the one before it: its transition times are kept.
+    pub fn said(&mut self, key: &PlacementKey, stored: &PlacementStatus) {
+        if !self.statuses.contains_key(key) {
+            self.statuses.insert(key.clone(), stored.clone());
         }
-        let share = self.audit.rest.len().div_ceil(self.audit.slices);
-        self.audit.slices -= 1;
-        let from = self.audit.rest.len() - share;
-        for key in self.audit.rest.split_off(from) {
-            self.observed.read_service(&mut self.kernel, key);
-        }
-        // Another order of the same table is no news.
-        self.observed
-            != Observed {
-                order: self.observed.order.clone(),
-                ..before
-            }
-    }
-
-    fn audit_gue_ports(&mut self) {
-        match self.observed.gue_ports {
-            GuePorts::Unread => {}
-            GuePorts::Read(_) | GuePorts::Failed(_) => self.observed.read_gue_ports(&mut self.kernel),
-        }
-    }
-
-    fn audit_services(&mut self) {
-        let Ipvs::Read(table) = &self.observed.ipvs else { return };
-        let mut all: BTreeSet<ServiceKey> = table.services.keys().copied().collect();
-        let Ok(read) = self.kernel.services() else { return };
-        self.observed.remember_order(&read, &self.ledger.services);
-        all.extend(read.into_iter().map(|(key, _)| key));
-        self.audit.rest = all.into_iter().collect();
     }
 
     /// What the next pass would change, without changing anything.
     ///
     /// # Errors
     /// The kernel could not be read.
-    pub fn preview(&mut self, view: &View) -> Result<Plan, KernelError> {
-        self.read(view)?;
-        let desired = self.desire(view);
+    pub fn preview(&mut self) -> Result<Plan, KernelError> {
+        self.read()?;
+        let desired = self.desire();
         self.read_beside(&desired);
         match self.observed.nftables.error() {
             // Without nftables there is no table.
             None | Some(KernelError::RulesetUnsupported { message: _, modules: _ }) => {}
             Some(error) => return Err(error.clone()),
         }
-        Ok(plan(&desired.state, &self.observed, &self.ledger, absence(view)))
+        Ok(self.plan(&desired))
     }
 
-    /// One whole pass over what is asked of this node.
+    /// One pass over what is asked of this node.
     ///
     /// # Errors
     /// The kernel could not be read, or the ledger not be written: nothing was changed, and nothing is said.
-    pub fn pass(&mut self, view: &View, now: Timestamp) -> Result<Outcome, KernelError> {
-        self.read(view)?;
-        let desired = self.desire(view);
+    pub fn pass(&mut self, now: Timestamp) -> Result<Outcome, KernelError> {
+        if let Some((ground, wanted)) = self.narrows() {
+            return self.narrow_pass(ground, &wanted, now);
+        }
+        self.ground = None;
+        self.read()?;
+        let desired = self.desire();
         self.read_beside(&desired);
-        let plan_now = plan(&desired.state, &self.observed, &self.ledger, absence(view));
-        self.claim(plan_now.ledger)?;
-        let (done, refusals) = self.execute(plan_now.steps, &desired.state);
-        self.read_back(&done, &refusals)?;
-        let desired = self.desire(view);
+        let plan = self.plan(&desired);
+        self.claim(plan.ledger)?;
+        let executed = self.execute(plan.steps, &desired.state);
+        self.read_back(&executed)?;
+        self.conclude(executed, now)
+    }
+
+    /// The second half of a pass: what is there now, and what is to be said of it.
+    fn conclude(&mut self, executed: Executed, now: Timestamp) -> Result<Outcome, KernelError> {
+        let desired = self.desire();
         let waits = self.read_beside(&desired);
-        let residue = plan(&desired.state, &self.observed, &self.ledger, absence(view));
-        self.settle(&desired, view)?;
+        let residue = self.plan(&desired);
+        self.settle(&desired)?;
+        let (done, refusals) = executed;
         let evidence = Evidence {
-            view,
             desired: &desired,
             observed: &self.observed,
             residue: &residue,
             refusals: &refusals,
             boot_id: &self.boot_id,
         };
-        self.statuses = report(evidence, &self.statuses, now);
+        self.statuses = report(evidence, &self.view.placements, &self.statuses, now);
+        self.changed.clear();
         let unfinished = waits || !residue.steps.is_empty() || !refusals.is_empty() || self.is_blind(&desired);
+        if !unfinished && residue.is_empty() {
+            self.ground = self.found(desired);
+        }
         Ok(Outcome {
             statuses: self.statuses.clone(),
+            reach: Reach::Everything,
             done,
             refusals,
             unfinished,
@@ -263,118 +227,16 @@ impl<K: Kernel, J: Journal> Node<K, J> {
             || !desired.problems.is_empty()
     }
 
-    /// Reads what is stale.
-    fn read(&mut self, view: &View) -> Result<(), KernelError> {
-        if self.stale.network {
-            self.observed.read_network(&mut self.kernel)?;
-            self.stale.network = false;
-        }
-        let failed = matches!(self.observed.ipvs, Ipvs::Failed(_));
-        if self.needs_ipvs(view) && (self.stale.ipvs || failed) {
-            self.observed.read_ipvs(&mut self.kernel, &self.ledger.services);
-            self.stale.ipvs = false;
-        }
-        if self.stale.nftables || self.observed.nftables.error().is_some() {
-            self.observed.read_nftables(&mut self.kernel);
-            self.stale.nftables = false;
-        }
-        if self.stale.firewalls {
-            self.observed.read_firewalls(&mut self.kernel);
-            self.stale.firewalls = false;
-        }
-        if self.booted && view.source == Source::Disk {
-            self.ask_the_link(view);
-        }
-        Ok(())
+    fn plan(&self, desired: &Desired) -> Plan {
+        plan(&desired.state, &self.observed, &self.ledger, absence(&self.view))
     }
 
-    /// Reads what is only worth knowing for what is desired. Says whether connections of former FullNAT are waited for.
-    fn read_beside(&mut self, desired: &Desired) -> bool {
-        self.read_settings(desired);
-        self.read_gue_ports(desired);
-        self.observed.connections = None;
-        let waits = has_retired(&desired.state, &self.observed);
-        if waits {
-            self.observed.read_connections(&mut self.kernel);
-        }
-        waits
-    }
-
-    /// Reads what is asked for, and may have to be given back, of the knobs and of the timeouts; `all`'s knobs beside them.
-    fn read_settings(&mut self, desired: &Desired) {
-        let asked = desired.state.sysctls.keys();
-        let beside = asked.clone().filter(|sysctl| sysctl.interface.is_some());
-        let beside = beside.map(|sysctl| Sysctl::of_all(sysctl.knob));
-        let given = self.ledger.sysctls.keys();
-        self.knobs = asked.chain(given).cloned().chain(beside).collect();
-        let freshness = match self.stale.sysctls {
-            true => Freshness::Anew,
-            false => Freshness::Kept,
-        };
-        self.observed.read_sysctls(&mut self.kernel, &self.knobs, freshness);
-        self.stale.sysctls = self.observed.blind.is_some();
-        let is_asked = desired.state.timeouts != Timeouts::default() || self.ledger.timeouts.is_some();
-        self.observed.timeouts = is_asked.then(|| self.kernel.timeouts());
-    }
-
-    /// A look at the ports of GUE loads the module: a node without any is left alone.
-    fn read_gue_ports(&mut self, desired: &Desired) {
-        let needed = !desired.state.unwrapping.ports.is_empty() || !self.ledger.gue_ports.is_empty();
-        if !needed {
-            self.observed.gue_ports = GuePorts::Unread;
-        }
-        match &self.observed.gue_ports {
-            GuePorts::Unread if !needed => {}
-            GuePorts::Read(_) if !self.stale.gue_ports => {}
-            GuePorts::Unread | GuePorts::Read(_) | GuePorts::Failed(_) => {
-                self.observed.read_gue_ports(&mut self.kernel);
-                self.stale.gue_ports = false;
-            }
-        }
-    }
-
-    /// A look at the family loads the module: a node that is no director is left alone.
-    fn needs_ipvs(&self, view: &View) -> bool {
-        // Before anything was claimed, any mark may belong to services of a lost ledger.
-        let was_director = || {
-            let mut marked = self.observed.addresses.keys();
-            marked.any(|key| !key.is_of_host() || !self.ledger.claimed)
-        };
-        view.placements.values().any(|placed| placed.spec.director.is_some())
-            || !self.ledger.services.is_empty()
-            || was_director()
-    }
-
-    /// After a boot the remembered VIPs may be somebody else's by now: each is asked for before it is added.
-    fn ask_the_link(&mut self, view: &View) {
-        let parts = view
-            .placements
-            .values()
-            .filter_map(|placed| placed.spec.director.as_ref());
-        for entry in parts.flat_map(|part| &part.addresses) {
-            let Ok(vip) = address(&entry.address) else { continue };
-            let Ok(interface) = carrier(entry, vip, &self.observed.facts) else {
-                continue;
-            };
-            let held = self.observed.addresses.contains_key(&AddressKey {
-                interface: interface.clone(),
-                address: vip,
-            });
-            // When nobody can be asked, nobody is known to be silent.
-            if !held && self.kernel.answered(&interface, vip).unwrap_or(true) {
-                self.observed.facts.answered.insert(vip);
-            } else {
-                self.observed.facts.answered.remove(&vip);
-            }
-        }
-    }
-
-    fn desire(&mut self, view: &View) -> Desired {
-        if view.source == Source::Api {
+    fn desire(&mut self) -> Desired {
+        if self.view.source == Source::Api {
             // The operator has seen to it that the VIP is nowhere else.
             self.observed.facts.answered.clear();
         }
-        desired(view, &self.observed.facts)
+        desired(&self.view, &self.observed.facts)
     }
 
     /// The intents; and once, before the first change, that all older marks have been looked at.
@@ -401,11 +263,7 @@ impl<K: Kernel, J: Journal> Node<K, J> {
     }
 
     /// Stage by stage; what depends on a refused change is left out.
-    fn execute(
-        &mut self,
-        steps: Vec<(Stage, Change)>,
-        desired: &KernelState,
-    ) -> (Vec<Change>, Vec<(Change, KernelError)>) {
+    fn execute(&mut self, steps: Vec<(Stage, Change)>, desired: &KernelState) -> Executed {
         let mut execution = Execution::new(desired, &self.observed);
         let mut rest = steps.into_iter().peekable();
         while let Some((stage, first)) = rest.next() {
@@ -420,55 +278,15 @@ impl<K: Kernel, J: Journal> Node<K, J> {
         (execution.done, execution.refusals)
     }
 
-    /// Reads again what the changes touched, and nothing else.
-    fn read_back(&mut self, done: &[Change], refusals: &[(Change, KernelError)]) -> Result<(), KernelError> {
-        let touched = done.iter().chain(refusals.iter().map(|(change, _)| change));
-        let mut services = BTreeSet::new();
-        let mut transactions = Vec::new();
-        let (mut network, mut sysctls) = (false, false);
-        for change in touched {
-            match change {
-                Change::SetSysctl { .. } | Change::RestoreSysctl { .. } => sysctls = true,
-                Change::AddAddress { .. } | Change::DeleteAddress { .. } => network = true,
-                Change::Tunnel(change) => {
-                    network = true;
-                    // A device made anew has the default values.
-                    sysctls |= change.makes().is_some();
-                    self.stale.gue_ports = true;
-                }
-                // The timeouts are read in every pass, where they matter.
-                Change::Announce { .. } | Change::SetTimeouts { .. } => {}
-                Change::GrowRuleset(transaction) | Change::ShrinkRuleset(transaction) => transactions.push(transaction),
-                Change::Ipvs(change) => {
-                    services.insert(change.service());
-                }
-            }
-        }
-        if network {
-            self.observed.read_network(&mut self.kernel)?;
-        }
-        self.stale.sysctls |= sysctls;
-        if !transactions.is_empty() {
-            let is_ruleset = |change: &Change| matches!(change, Change::GrowRuleset(_) | Change::ShrinkRuleset(_));
-            let refused = refusals.iter().any(|(change, _)| is_ruleset(change));
-            self.observed
-                .read_nftables_back(&mut self.kernel, &transactions, refused);
-        }
-        for key in services {
-            self.observed.read_service(&mut self.kernel, key);
-        }
-        Ok(())
-    }
-
     /// Strikes from the ledger what is over, and says once that a pass over a complete list was whole.
-    fn settle(&mut self, desired: &Desired, view: &View) -> Result<(), KernelError> {
-        let mut entries = settled(&desired.state, &self.observed, &self.ledger, absence(view));
+    fn settle(&mut self, desired: &Desired) -> Result<(), KernelError> {
+        let mut entries = settled(&desired.state, &self.observed, &self.ledger, absence(&self.view));
         let whole = match self.observed.ipvs {
             Ipvs::Read(_) => true,
-            Ipvs::Unread => !self.needs_ipvs(view),
+            Ipvs::Unread => !self.needs_ipvs(),
             Ipvs::Failed(_) => false,
         };
-        if !self.ledger.adopted && whole && view.is_complete() {
+        if !self.ledger.adopted && whole && self.view.is_complete() {
             entries.push(Entry::Adopted);
         }
         self.record(&entries)

@@ -31,6 +31,7 @@ use std::net::IpAddr;
 
 use ipvs::{ServiceKey, Timeouts};
 
+use crate::desired::ServiceChange;
 use crate::ledger::{Entry, Former, Ledger};
 use crate::observed::Observed;
 use crate::ruleset::Transaction;
@@ -139,7 +140,7 @@ pub enum Absence {
 /// `plan(x, x)` has no steps; the same input gives the same output; nothing foreign is touched.
 pub fn plan(desired: &KernelState, observed: &Observed, ledger: &Ledger, absence: Absence) -> Plan {
     let mut plan = Plan::default();
-    services::plan(&mut plan, desired, observed, ledger);
+    services::all(&mut plan, desired, observed, ledger);
     let made = tunnels::add(&mut plan, desired, observed, ledger);
     addresses::plan(&mut plan, desired, observed, &made);
     settings::sysctls(&mut plan, desired, observed, ledger);
@@ -153,6 +154,21 @@ pub fn plan(desired: &KernelState, observed: &Observed, ledger: &Ledger, absence
     plan
 }
 
+/// As [`plan`], of these services alone: what is desired of everything else is as it was, and was read to be so.
+pub fn plan_services(wanted: &ServiceChange, observed: &Observed, ledger: &Ledger) -> Plan {
+    let mut plan = Plan::default();
+    let each = wanted.iter().map(|(key, service)| (*key, service.as_ref()));
+    services::some(&mut plan, each, observed, ledger);
+    plan
+}
+
+/// As [`settled`], of these services alone.
+pub fn settled_services(wanted: &ServiceChange, observed: &Observed, ledger: &Ledger) -> Vec<Entry> {
+    let each = wanted.iter();
+    each.filter_map(|(key, service)| services::settled(*key, service.as_ref(), observed, ledger))
+        .collect()
+}
+
 /// Ledger entries that are over: what they name was read to be gone, or somebody else's. Not while absence is ignorance.
 pub fn settled(desired: &KernelState, observed: &Observed, ledger: &Ledger, absence: Absence) -> Vec<Entry> {
     match absence {
@@ -160,16 +176,8 @@ pub fn settled(desired: &KernelState, observed: &Observed, ledger: &Ledger, abse
         Absence::IsBelieved => {}
     }
     let mut over = Vec::new();
-    if let Some(table) = observed.ipvs.table() {
-        let gone = |key: &&ServiceKey| !desired.ipvs.services.contains_key(*key) && !table.services.contains_key(*key);
-        over.extend(
-            ledger
-                .services
-                .iter()
-                .filter(gone)
-                .map(|key| Entry::NoService { key: *key }),
-        );
-    }
+    let services = ledger.services.iter();
+    over.extend(services.filter_map(|key| services::settled(*key, desired.ipvs.services.get(key), observed, ledger)));
     if let Some(record) = ledger.timeouts
         && let Some(Ok(present)) = observed.timeouts
         && desired.timeouts == Timeouts::default()
@@ -198,6 +206,37 @@ pub fn vip_of(key: &ServiceKey) -> Option<IpAddr> {
             port: _,
         } => Some(*address),
         ServiceKey::FirewallMark { family: _, mark: _ } => None,
+    }
+}
+
+impl Plan {
+    /// Whether there is nothing to change, and nobody in the way of anything.
+    pub fn is_empty(&self) -> bool {
+        let Self {
+            steps,
+            ledger: _,
+            foreign,
+            foreign_tunnels,
+            foreign_ports,
+        } = self;
+        steps.is_empty() && foreign.is_empty() && foreign_tunnels.is_empty() && foreign_ports.is_empty()
+    }
+
+    /// The services that it deletes.
+    pub fn deleted_services(&self) -> impl Iterator<Item = ServiceKey> {
+        self.steps.iter().filter_map(|(_, change)| match change {
+            Change::Ipvs(ipvs::Change::DeleteService { service }) => Some(*service),
+            Change::Ipvs(_)
+            | Change::SetSysctl { .. }
+            | Change::RestoreSysctl { .. }
+            | Change::AddAddress { .. }
+            | Change::DeleteAddress { .. }
+            | Change::SetTimeouts { .. }
+            | Change::Tunnel(_)
+            | Change::GrowRuleset(_)
+            | Change::ShrinkRuleset(_)
+            | Change::Announce { .. } => None,
+        })
     }
 }
 

@@ -18,14 +18,12 @@ use crate::kernel::KernelError;
 use crate::observed::{GuePorts, Ipvs, Observed};
 use crate::plan::{Change, Plan};
 use crate::tunnel::Obstacle;
-use crate::view::{NotUnderstood, Placed, PlacementKey, View};
+use crate::view::{NotUnderstood, Placed, PlacementKey};
 
 /// What the report is made of.
 #[derive(Clone, Copy, Debug)]
 pub struct Evidence<'a> {
-    /// What was asked.
-    pub view: &'a View,
-    /// What follows from it.
+    /// What follows from all that was asked.
     pub desired: &'a Desired,
     /// What was read after the pass.
     pub observed: &'a Observed,
@@ -37,15 +35,16 @@ pub struct Evidence<'a> {
     pub boot_id: &'a str,
 }
 
-/// The status of every Placement; `former` are the statuses said before, whose transition times are kept.
-pub fn report(
+/// The status of each of these Placements; `former` are the statuses said before, whose transition times are kept.
+pub fn report<'a>(
     evidence: Evidence<'_>,
+    placements: impl IntoIterator<Item = (&'a PlacementKey, &'a Placed)>,
     former: &BTreeMap<PlacementKey, PlacementStatus>,
     now: Timestamp,
 ) -> BTreeMap<PlacementKey, PlacementStatus> {
     let status =
         |(key, placed): (&PlacementKey, &Placed)| (key.clone(), evidence.status(key, placed, former.get(key), now));
-    evidence.view.placements.iter().map(status).collect()
+    placements.into_iter().map(status).collect()
 }
 
 impl<'a> Evidence<'a> {

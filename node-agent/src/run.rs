@@ -23,7 +23,8 @@ use crate::kernel::notify::{Notifications, RulesetNotifications};
 use crate::ledger::{JournalFile, Ledger, NoJournal};
 use crate::metrics::Metrics;
 use crate::pass::Node;
-use crate::placements::{self, Disk};
+use crate::placements::{self, Disk, News};
+use crate::plan::Plan;
 use crate::view::{Source, View};
 
 /// Runs as the node's agent until a signal.
@@ -94,7 +95,7 @@ pub fn print_plan(paths: &Paths) -> Result<()> {
         source: Source::Api,
         ..Disk::new(&paths.state_dir, None).read()
     };
-    let plan = reader(paths)?.preview(&view)?;
+    let plan = preview(paths, view)?;
     for key in &plan.foreign {
         println!("# {key} is in the table and not ours: left alone");
     }
@@ -111,7 +112,7 @@ pub fn cleanup(paths: &Paths, make: Make) -> Result<()> {
         source: Source::Api,
         ..View::default()
     };
-    print!("{}", reader(paths)?.preview(&nothing)?);
+    print!("{}", preview(paths, nothing.clone())?);
     match make {
         Make::Nothing => return Ok(()),
         Make::Changes => {}
@@ -123,12 +124,13 @@ pub fn cleanup(paths: &Paths, make: Make) -> Result<()> {
         proc_sys_net: paths.proc_sys_net.clone(),
     });
     let mut node = Node::new(kernel, journal, ledger, boot_id);
+    node.see(nothing.clone());
     #[expect(clippy::disallowed_methods, reason = "a shell")]
-    let outcome = node.pass(&nothing, jiff::Timestamp::now())?;
+    let outcome = node.pass(jiff::Timestamp::now())?;
     for (change, error) in &outcome.refusals {
         eprintln!("refused: {change}: {error}");
     }
-    let rest = reader(paths)?.preview(&nothing)?;
+    let rest = preview(paths, nothing)?;
     if !rest.steps.is_empty() {
         bail!("left over:\n{rest}");
     }
@@ -145,13 +147,15 @@ pub enum Make {
     Nothing,
 }
 
-fn reader(paths: &Paths) -> Result<Node<Linux, NoJournal>> {
+fn preview(paths: &Paths, view: View) -> Result<Plan> {
     let boot_id = identity::boot_id()?;
     let ledger = Ledger::peek(&paths.run_dir, &boot_id)?;
     let kernel = Linux::open(LinuxOptions {
         proc_sys_net: paths.proc_sys_net.clone(),
     });
-    Ok(Node::new(kernel, NoJournal, ledger, boot_id))
+    let mut node = Node::new(kernel, NoJournal, ledger, boot_id);
+    node.see(view);
+    Ok(node.preview()?)
 }
 
 /// One agent a node: a second one would repair the first one's work for ever.
@@ -242,10 +246,10 @@ fn listen_to_nftables(wake: Sender<Wake>) -> Result<()> {
     Ok(())
 }
 
-async fn watch(stream: impl futures::Stream<Item = placements::Known>, wake: Sender<Wake>) {
+async fn watch(stream: impl futures::Stream<Item = News>, wake: Sender<Wake>) {
     futures::pin_mut!(stream);
-    while let Some(known) = stream.next().await {
-        if wake.send(Wake::Placements(known)).is_err() {
+    while let Some(news) = stream.next().await {
+        if wake.send(Wake::Placements(news)).is_err() {
             return;
         }
     }

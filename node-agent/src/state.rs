@@ -53,16 +53,26 @@ pub struct Unwrapping {
     pub segments: BTreeMap<IpAddr, u16>,
 }
 
-/// What an address is identified by.
+/// What an address is identified by. Ordered by address first: see [`AddressKey::all_of`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct AddressKey {
-    /// Interface name.
-    pub interface: String,
     /// The address.
     pub address: IpAddr,
+    /// Interface name.
+    pub interface: String,
 }
 
 impl AddressKey {
+    /// Where an address is, without a look at all the others: a director may hold ten thousand VIPs.
+    pub fn all_of<V>(addresses: &BTreeMap<Self, V>, address: IpAddr) -> impl Iterator<Item = &Self> {
+        let first = Self {
+            address,
+            interface: String::new(),
+        };
+        let from = addresses.range(first..).map(|(key, _)| key);
+        from.take_while(move |key| key.address == address)
+    }
+
     /// Whether it is where a host of real servers has its VIPs: on `lo`, or on a tunnel device of ours. All other ones are a
     /// director's.
     pub fn is_of_host(&self) -> bool {

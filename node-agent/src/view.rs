@@ -7,17 +7,16 @@ use crds::PlacementSpec;
 use serde::{Deserialize, Serialize};
 
 /// The Placements of this node as they are known.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct View {
     /// How they came to be known.
     pub source: Source,
     /// The Placements.
-    #[serde(with = "pairs")]
     pub placements: BTreeMap<PlacementKey, Placed>,
 }
 
 /// Where the knowledge comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     /// Nothing is known yet.
     Nothing,
@@ -81,24 +80,5 @@ impl View {
             Source::Nothing | Source::Disk => false,
             Source::Api => true,
         }
-    }
-}
-
-/// A map with keys that are no strings, as a list of pairs.
-mod pairs {
-    use super::{BTreeMap, Placed, PlacementKey};
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(
-        map: &BTreeMap<PlacementKey, Placed>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        map.iter().collect::<Vec<_>>().serialize(serializer)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<BTreeMap<PlacementKey, Placed>, D::Error> {
-        Vec::<(PlacementKey, Placed)>::deserialize(deserializer).map(|pairs| pairs.into_iter().collect())
     }
 }

@@ -8,7 +8,7 @@ use crds::{Placement, PlacementStatus};
 use jiff::Timestamp;
 use node_agent::kernel::fake::FakeKernel;
 use node_agent::ledger::Entry;
-use node_agent::pass::Node;
+use node_agent::pass::{Node, Reach};
 use node_agent::view::{Placed, PlacementKey, Source, View};
 use operator::Key;
 use std::collections::BTreeMap;
@@ -136,12 +136,13 @@ impl Agent {
     }
 
     fn heard(&mut self) {
-        self.node.said(&self.stored);
+        self.stored.iter().for_each(|(key, status)| self.node.said(key, status));
     }
 
     /// One pass. A process that dies in it says nothing.
     pub(crate) fn pass(&mut self, now: Timestamp) -> Deeds {
-        let outcome = self.node.pass(&self.view, now);
+        self.node.see(self.view.clone());
+        let outcome = self.node.pass(now);
         let kernel = self.node.kernel();
         let lines = kernel.take_log();
         let died = kernel.crashed();
@@ -149,7 +150,10 @@ impl Agent {
         if let Ok(outcome) = outcome
             && !died
         {
-            self.latest = outcome.statuses;
+            match outcome.reach {
+                Reach::Everything => self.latest = outcome.statuses,
+                Reach::Changes => self.latest.extend(outcome.statuses),
+            }
         }
         Deeds { lines, died, is_whole }
     }

@@ -73,7 +73,8 @@ impl World {
         let Some(agent) = machine.agent().filter(|agent| agent.view.source != Source::Nothing) else {
             return;
         };
-        let plan = agent.node.preview(&agent.view);
+        agent.node.see(agent.view.clone());
+        let plan = agent.node.preview();
         let intents: Vec<_> = plan.into_iter().flat_map(|plan| plan.ledger).take(count).collect();
         self.note(|| format!("the agent of machine {index} intends {intents:?}"));
         self.stop_agent(index);

@@ -11,7 +11,7 @@ use crate::state::{AddressKey, AddressScope, Facts, KernelState, LOOPBACK, Requi
 use crate::view::View;
 
 /// The VIPs that this node accepts for its real servers.
-pub(super) fn vips(view: &View) -> BTreeSet<IpAddr> {
+pub fn hosted(view: &View) -> BTreeSet<IpAddr> {
     let parts = view
         .placements
         .values()

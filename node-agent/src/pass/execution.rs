@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use ipvs::ServiceKey;
+use ipvs::{ServiceKey, Table};
 
 use crate::kernel::KernelError;
 use crate::observed::Observed;
@@ -22,8 +22,10 @@ pub(super) struct Execution<'a> {
     ruleset: &'a Ruleset,
     /// It could not be read or set.
     open: bool,
-    /// Services in the table.
-    programmed: BTreeSet<ServiceKey>,
+    /// The table before the pass.
+    table: Option<&'a Table>,
+    /// Services that the pass added.
+    added: BTreeSet<ServiceKey>,
     /// A host sysctl could not be read or set.
     loud: bool,
     /// Tunnel devices that could not be made, or not be made to let pass.
@@ -34,15 +36,15 @@ pub(super) struct Execution<'a> {
 
 impl<'a> Execution<'a> {
     /// Nothing is done yet.
-    pub(super) fn new(desired: &'a KernelState, observed: &Observed) -> Self {
-        let services = observed.ipvs.table().into_iter();
+    pub(super) fn new(desired: &'a KernelState, observed: &'a Observed) -> Self {
         Self {
             done: Vec::new(),
             refusals: Vec::new(),
             serves: &desired.serves,
             ruleset: &desired.ruleset,
             open: observed.lacks_ruleset(desired),
-            programmed: services.flat_map(|table| table.services.keys().copied()).collect(),
+            table: observed.ipvs.table(),
+            added: BTreeSet::new(),
             loud: observed.blind.is_some(),
             unready: BTreeSet::new(),
             kept_host_address: false,
@@ -113,7 +115,12 @@ impl<'a> Execution<'a> {
             return true;
         };
         let services = self.serves.get(&key.address);
-        services.is_some_and(|services| services.iter().any(|service| self.programmed.contains(service)))
+        services.is_some_and(|services| services.iter().any(|service| self.is_programmed(service)))
+    }
+
+    fn is_programmed(&self, service: &ServiceKey) -> bool {
+        let had = self.table.is_some_and(|table| table.services.contains_key(service));
+        had || self.added.contains(service)
     }
 
     fn added(&self, change: &Change) -> bool {
@@ -128,7 +135,7 @@ impl<'a> Execution<'a> {
             match result {
                 Ok(()) => {
                     if let Change::Ipvs(ipvs::Change::AddService { service, config: _ }) = &change {
-                        self.programmed.insert(*service);
+                        self.added.insert(*service);
                     }
                     self.done.push(change);
                 }

@@ -7,9 +7,10 @@ use crate::view::Placed;
 use crds::conditions::{PROGRAMMED, find};
 use crds::{DestinationState, PlacementSpec, Role};
 use expect_test::{Expect, expect};
-use ipvs::{DestinationKey, Errno};
+use ipvs::{DestinationKey, Errno, ServiceKey};
 
 mod methods;
+mod narrow;
 mod tunnels;
 
 mod ruleset;
@@ -93,7 +94,8 @@ fn restarted(node: TestNode) -> TestNode {
 }
 
 fn pass(node: &mut TestNode, view: &View) -> Outcome {
-    node.pass(view, Timestamp::UNIX_EPOCH).unwrap()
+    node.see(view.clone());
+    node.pass(Timestamp::UNIX_EPOCH).unwrap()
 }
 
 fn check(changes: &[Change], expect: &Expect) {
@@ -199,7 +201,7 @@ fn a_host_whose_sysctls_cannot_be_read_says_so_and_does_not_get_the_vip() {
         "what was proven is not refuted"
     );
     let mut node = restarted(node);
-    node.said(&[(key(), status(&outcome).clone())].into());
+    node.said(&key(), status(&outcome));
     pass(
         &mut node,
         &View {
@@ -643,7 +645,8 @@ fn a_crash_after_any_write_is_mended_by_the_next_start() {
         for writes in 0..6 {
             let mut first = node();
             first.kernel().crash_after(Some(writes));
-            let _: Result<Outcome, KernelError> = first.pass(&api(spec), Timestamp::UNIX_EPOCH);
+            first.see(api(spec));
+            let _: Result<Outcome, KernelError> = first.pass(Timestamp::UNIX_EPOCH);
             first.kernel().crash_after(None);
             let mut second = restarted(first);
             let outcome = pass(&mut second, &api(spec));

@@ -4,54 +4,75 @@
 //! (`ip_vs_trash_get_dest`, net/netfilter/ipvs/ip_vs_ctl.c). So nothing is deleted to be added again; and what a flush took
 //! away is put back in the reverse of the order in which it went, which is the kernel's own: that of its dumps.
 
+use std::collections::BTreeSet;
+
 use ipvs::{Change as IpvsChange, Scheduler, Service, ServiceConfig, ServiceFlags, ServiceKey, diff_service};
 
 use super::{Change, Plan, Stage, vip_of};
 use crate::ledger::{Entry, Ledger};
 use crate::observed::Observed;
-use crate::state::{KernelState, LOOPBACK};
+use crate::state::{AddressKey, KernelState, LOOPBACK};
 
 /// From so many destinations on, a new service with `mh` gets them under `rr`: mh builds its whole table for each one.
 const MANY_FOR_MH: usize = 8;
 
-pub(super) fn plan(plan: &mut Plan, desired: &KernelState, observed: &Observed, ledger: &Ledger) {
+/// All services: the desired ones, then those that are ours and desired no more.
+pub(super) fn all(plan: &mut Plan, desired: &KernelState, observed: &Observed, ledger: &Ledger) {
     let Some(table) = observed.ipvs.table() else { return };
-    let marked = observed.vips();
-    let claimed = |key: &ServiceKey| !ledger.claimed && vip_of(key).is_some_and(|vip| marked.contains(&vip));
-    let ours = |key: &ServiceKey| ledger.services.contains(key) || claimed(key);
-    let lost = table
-        .services
-        .keys()
-        .filter(|key| claimed(key) && !ledger.services.contains(*key));
-    plan.ledger.extend(lost.map(|key| Entry::Service { key: *key }));
+    let desired = &desired.ipvs.services;
+    let leftover = table.services.keys().filter(|key| !desired.contains_key(*key));
+    let wanted = desired.iter().map(|(key, service)| (*key, Some(service)));
+    let wanted = wanted.chain(leftover.map(|key| (*key, None)));
+    some(plan, wanted, observed, ledger);
+}
+
+/// These services, each as it is desired.
+pub(super) fn some<'a>(
+    plan: &mut Plan,
+    wanted: impl Iterator<Item = (ServiceKey, Option<&'a Service>)>,
+    observed: &Observed,
+    ledger: &Ledger,
+) {
+    let Some(table) = observed.ipvs.table() else { return };
+    // Without a ledger, what stands on our VIPs is ours.
+    let marked = match ledger.claimed {
+        true => BTreeSet::new(),
+        false => observed.vips(),
+    };
     let mut changes = Changes::default();
-    for (key, service) in &desired.ipvs.services {
-        let present = table.services.get(key);
-        if present.is_some_and(|present| present != service && !ours(key)) {
-            plan.foreign.insert(*key);
-            continue;
+    for (key, service) in wanted {
+        let present = table.services.get(&key);
+        let is_recorded = ledger.services.contains(&key);
+        let is_ours = is_recorded || (present.is_some() && vip_of(&key).is_some_and(|vip| marked.contains(&vip)));
+        match (service, present) {
+            (Some(service), Some(present)) if present != service && !is_ours => {
+                plan.foreign.insert(key);
+                continue;
+            }
+            (Some(service), None) => changes.missing.push((key, fresh(key, service, observed))),
+            (Some(service), Some(present)) => changes.take(diff_service(key, Some(service), Some(present))),
+            (None, Some(_)) if is_ours => changes.deletions.push(IpvsChange::DeleteService { service: key }),
+            (None, Some(_) | None) => continue,
         }
-        let is_recorded = ledger.services.contains(key) || (present.is_some() && claimed(key));
         if !is_recorded {
-            plan.ledger.push(Entry::Service { key: *key });
-        }
-        match present {
-            None => changes.missing.push((*key, fresh(*key, service, observed))),
-            Some(_) => changes.take(diff_service(*key, Some(service), present)),
+            plan.ledger.push(Entry::Service { key });
         }
     }
-    let leftover = table
-        .services
-        .keys()
-        .filter(|key| !desired.ipvs.services.contains_key(*key) && ours(key));
-    changes.take(
-        leftover
-            .map(|key| IpvsChange::DeleteService { service: *key })
-            .collect(),
-    );
     let steps = changes.in_order(observed).into_iter();
     plan.steps
         .extend(steps.map(|change| (Stage::Ipvs, Change::Ipvs(change))));
+}
+
+/// The ledger's word that a service is over: it was read to be gone, and is not desired.
+pub(super) fn settled(
+    key: ServiceKey,
+    desired: Option<&Service>,
+    observed: &Observed,
+    ledger: &Ledger,
+) -> Option<Entry> {
+    let table = observed.ipvs.table()?;
+    let is_gone = desired.is_none() && !table.services.contains_key(&key);
+    (is_gone && ledger.services.contains(&key)).then_some(Entry::NoService { key })
 }
 
 /// The changes by what they do: edits are few and felt at once, new services are many, deletions come last, so that
@@ -88,12 +109,7 @@ impl Changes {
 /// A service that is not there.
 fn fresh(key: ServiceKey, service: &Service, observed: &Observed) -> Vec<IpvsChange> {
     let mut changes = diff_service(key, Some(service), None);
-    let serves = |vip| {
-        observed
-            .addresses
-            .keys()
-            .any(|held| held.address == vip && held.interface != LOOPBACK)
-    };
+    let serves = |vip| AddressKey::all_of(&observed.addresses, vip).any(|held| held.interface != LOOPBACK);
     let is_reached = vip_of(&key).is_none_or(serves);
     if is_reached || service.config.scheduler != Scheduler::new("mh") || service.destinations.len() < MANY_FOR_MH {
         return changes;

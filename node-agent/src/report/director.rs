@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crds::{DestinationState, DirectorAddressReport, DirectorPart, DirectorReport, RealServerReport, Role};
-use ipvs::{DestinationKey, Service, ServiceKey};
+use ipvs::{Service, ServiceKey};
 
 use super::Evidence;
 use crate::desired::keys;
 use crate::plan::{Change, vip_of};
-use crate::state::{AddressKey, KernelState};
+use crate::state::AddressKey;
 
 impl<'a> Evidence<'a> {
     pub(super) fn director(self, part: &DirectorPart) -> DirectorReport {
@@ -21,8 +21,8 @@ impl<'a> Evidence<'a> {
         let services = self.services_of(part, &vips);
         let of_vip = |vip: IpAddr| services.keys().any(|key| self.is_on(part, key, vip));
         let address = |vip: &IpAddr| {
-            let here = |key: &&AddressKey| key.address == *vip && !key.is_of_host();
-            let held = self.observed.addresses.keys().find(here);
+            let mut held = AddressKey::all_of(&self.observed.addresses, *vip);
+            let held = held.find(|key| !key.is_of_host());
             let wanted = wants(part, *vip);
             // Another VirtualService's address on the same VIP is not this one's.
             let ours = held.filter(|key| wanted || !self.desired.state.addresses.contains_key(*key));
@@ -44,7 +44,10 @@ impl<'a> Evidence<'a> {
 
     /// Services in the kernel that are this part's: those it names, and those on its VIPs that nobody wants any more.
     fn services_of(self, part: &DirectorPart, vips: &BTreeSet<IpAddr>) -> BTreeMap<ServiceKey, &'a Service> {
-        let named: BTreeSet<ServiceKey> = part
+        let Some(table) = self.observed.ipvs.table() else {
+            return BTreeMap::new();
+        };
+        let named = part
             .services
             .iter()
             .flat_map(|service| keys(service, vips.iter().copied()))
@@ -52,17 +55,14 @@ impl<'a> Evidence<'a> {
             .filter(|(key, of)| {
                 of.iter().any(|vip| wants(part, *vip)) || !self.desired.state.ipvs.services.contains_key(key)
             })
-            .map(|(key, _)| key)
-            .collect();
+            .map(|(key, _)| key);
         // A mark says nothing of VIPs: one that is leaving is everybody's, so that no host lets go too early.
-        let leaving = |key: &ServiceKey| {
-            let deleted = Change::Ipvs(ipvs::Change::DeleteService { service: *key });
-            vip_of(key).is_none_or(|vip| vips.contains(&vip)) && self.residue.steps.iter().any(|(_, c)| *c == deleted)
-        };
-        let table = self.observed.ipvs.table().into_iter().flat_map(|table| &table.services);
-        table
-            .filter(|(key, _)| !self.residue.foreign.contains(*key) && (named.contains(*key) || leaving(key)))
-            .map(|(key, service)| (*key, service))
+        let is_here = |key: &ServiceKey| vip_of(key).is_none_or(|vip| vips.contains(&vip));
+        let leaving = self.residue.deleted_services().filter(is_here);
+        named
+            .chain(leaving)
+            .filter(|key| !self.residue.foreign.contains(key))
+            .filter_map(|key| Some((key, table.services.get(&key)?)))
             .collect()
     }
 
@@ -90,14 +90,16 @@ impl<'a> Evidence<'a> {
             .values()
             .flat_map(|service| service.destinations.keys().map(|key| key.address))
             .collect();
+        let counts = self.counts(part, services);
         let mut reports = Vec::new();
         for server in &part.real_servers {
             let addresses: BTreeSet<IpAddr> = server.addresses.iter().filter_map(|text| text.parse().ok()).collect();
             strangers.retain(|address| !addresses.contains(address));
+            let of_server = addresses.iter().filter_map(|address| counts.get(address));
             reports.push(RealServerReport {
                 name: server.name.clone(),
                 addresses: server.addresses.clone(),
-                state: destination_state(&self.desired.state, part, &addresses, services),
+                state: of_server.fold(Count::default(), |sum, count| sum.and(*count)).state(),
             });
         }
         reports.extend(strangers.into_iter().map(|address| RealServerReport {
@@ -107,48 +109,64 @@ impl<'a> Evidence<'a> {
         }));
         reports
     }
+
+    /// The destinations of each real server's address, in all of the part's services.
+    fn counts(self, part: &DirectorPart, services: &BTreeMap<ServiceKey, &Service>) -> BTreeMap<IpAddr, Count> {
+        let desired = &self.desired.state.ipvs.services;
+        let vips = part.addresses.iter().filter_map(|entry| entry.address.parse().ok());
+        let vips: BTreeSet<IpAddr> = vips.collect();
+        let of_part = part.services.iter();
+        let named = of_part.flat_map(|service| keys(service, vips.iter().copied()).into_keys());
+        let named: BTreeSet<ServiceKey> = named.collect();
+        let mut counts: BTreeMap<IpAddr, Count> = BTreeMap::new();
+        for (key, service) in named.iter().filter_map(|key| Some((key, desired.get(key)?))) {
+            let present = services.get(key);
+            for (destination, config) in &service.destinations {
+                let count = counts.entry(destination.address).or_default();
+                count.wanted += 1;
+                let present = present.and_then(|present| present.destinations.get(destination));
+                count.missing += usize::from(present != Some(config));
+            }
+        }
+        for (key, service) in services {
+            let kept = desired.get(key);
+            for destination in service.destinations.keys() {
+                let stays = kept.is_some_and(|kept| kept.destinations.contains_key(destination));
+                counts.entry(destination.address).or_default().leaving += usize::from(!stays);
+            }
+        }
+        counts
+    }
+}
+
+/// How many destinations are asked for, how many of these are not there as they should be, and how many are to go.
+#[derive(Clone, Copy, Default)]
+struct Count {
+    wanted: usize,
+    missing: usize,
+    leaving: usize,
+}
+
+impl Count {
+    fn and(self, other: Self) -> Self {
+        Self {
+            wanted: self.wanted + other.wanted,
+            missing: self.missing + other.missing,
+            leaving: self.leaving + other.leaving,
+        }
+    }
+
+    fn state(self) -> DestinationState {
+        match (self.leaving, self.wanted, self.missing) {
+            (1.., _, _) => DestinationState::Leaving,
+            (0, 0, _) => DestinationState::Unprepared,
+            (0, _, 0) => DestinationState::Serving,
+            (0, _, _) => DestinationState::Pending,
+        }
+    }
 }
 
 fn wants(part: &DirectorPart, vip: IpAddr) -> bool {
     let mut entries = part.addresses.iter();
     entries.any(|entry| !entry.withdraw && entry.address.parse() == Ok(vip))
-}
-
-fn destination_state(
-    desired: &KernelState,
-    part: &DirectorPart,
-    addresses: &BTreeSet<IpAddr>,
-    services: &BTreeMap<ServiceKey, &Service>,
-) -> DestinationState {
-    let is_server = |key: &&DestinationKey| addresses.contains(&key.address);
-    let (mut wanted, mut missing, mut leaving) = (0, 0, 0);
-    let vips = part.addresses.iter().filter_map(|entry| entry.address.parse().ok());
-    let vips: BTreeSet<IpAddr> = vips.collect();
-    let named = part
-        .services
-        .iter()
-        .flat_map(|service| keys(service, vips.iter().copied()));
-    let named: BTreeSet<ServiceKey> = named.map(|(key, _)| key).collect();
-    let asked = desired.ipvs.services.iter().filter(|(key, _)| named.contains(key));
-    for (key, service) in asked {
-        for destination in service.destinations.keys().filter(is_server) {
-            wanted += 1;
-            let present = services
-                .get(key)
-                .and_then(|present| present.destinations.get(destination));
-            missing += usize::from(present != service.destinations.get(destination));
-        }
-    }
-    for (key, service) in services {
-        let kept = desired.ipvs.services.get(key);
-        let goes =
-            |destination: &&DestinationKey| !kept.is_some_and(|kept| kept.destinations.contains_key(*destination));
-        leaving += service.destinations.keys().filter(is_server).filter(goes).count();
-    }
-    match (leaving, wanted, missing) {
-        (1.., _, _) => DestinationState::Leaving,
-        (0, 0, _) => DestinationState::Unprepared,
-        (0, _, 0) => DestinationState::Serving,
-        (0, _, _) => DestinationState::Pending,
-    }
 }

@@ -30,7 +30,7 @@ impl Evidence<'_> {
 
     /// Whether the host still holds a VIP for this part. One on an interface where somebody else wants it is the other's.
     fn is_left(self, entry: &HostAddress, vip: IpAddr) -> bool {
-        let mut held = self.observed.addresses.keys().filter(|key| key.address == vip);
+        let mut held = AddressKey::all_of(&self.observed.addresses, vip);
         match entry.withdraw {
             true => held.any(|key| key.is_of_host() && !self.is_wanted(key)),
             false => true,
@@ -120,7 +120,7 @@ impl Evidence<'_> {
     /// Whether an interface has a VIP that belongs there. A director has its VIPs where its clients come in, and takes
     /// packets to them from anywhere.
     fn holds(self, vip: IpAddr, interface: &str) -> bool {
-        let mut held = self.observed.addresses.keys().filter(|key| key.address == vip);
+        let mut held = AddressKey::all_of(&self.observed.addresses, vip);
         held.any(|key| self.is_wanted(key) && (key.interface == interface || !key.is_of_host()))
     }
 

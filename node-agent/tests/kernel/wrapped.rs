@@ -46,7 +46,8 @@ fn view(spec: Option<&str>) -> View {
 }
 
 fn pass(node: &mut RealNode, spec: Option<&str>) -> Outcome {
-    let outcome = node.pass(&view(spec), Timestamp::UNIX_EPOCH).unwrap();
+    node.see(view(spec));
+    let outcome = node.pass(Timestamp::UNIX_EPOCH).unwrap();
     assert_eq!(outcome.refusals, [], "{spec:?}");
     outcome
 }

@@ -359,10 +359,10 @@ fn full_nats_own_addresses_come_and_go_with_the_vips() {
             sysctl -w net.ipv4.vs.conntrack=1
             ipvsadm -A -t 192.168.56.100:80 -s rr
             ipvsadm -a -t 192.168.56.100:80 -r 10.0.0.30:8080 -m -w 1
-            ip address add 192.168.56.100/32 dev eth0 proto 77
             ip address add 10.0.0.5/32 dev eth1 proto 77
-            arping -U -c 1 -I eth0 192.168.56.100
+            ip address add 192.168.56.100/32 dev eth0 proto 77
             arping -U -c 1 -I eth1 10.0.0.5
+            arping -U -c 1 -I eth0 192.168.56.100
         "#]],
     );
 }

@@ -459,12 +459,14 @@ fn f10_whenever_the_agent_dies_the_next_one_converges_and_then_leaves_nothing() 
     for writes in 0..8 {
         let mut node = host();
         node.kernel().crash_after(Some(writes));
-        let _: Result<Outcome, KernelError> = node.pass(&api(&gue()), Timestamp::UNIX_EPOCH);
+        node.see(api(&gue()));
+        let _: Result<Outcome, KernelError> = node.pass(Timestamp::UNIX_EPOCH);
         node.kernel().crash_after(None);
         let mut node = restarted(node);
         assert_eq!(prepared(&pass(&mut node, &api(&gue()))), [VIP]);
         node.kernel().crash_after(Some(writes));
-        let _: Result<Outcome, KernelError> = node.pass(&nothing(), Timestamp::UNIX_EPOCH);
+        node.see(nothing());
+        let _: Result<Outcome, KernelError> = node.pass(Timestamp::UNIX_EPOCH);
         node.kernel().crash_after(None);
         let mut node = restarted(node);
         pass(&mut node, &nothing());

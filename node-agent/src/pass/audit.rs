@@ -1,0 +1,126 @@
+//! What is noticed between passes: what the kernel tells, the cheap look, and the audit.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ipvs::ServiceKey;
+
+use super::Node;
+use crate::kernel::notify::Committed;
+use crate::kernel::{Kernel, KernelError};
+use crate::ledger::Journal;
+use crate::observed::{Freshness, GuePorts, Ipvs, Observed};
+
+/// How far the running audit is.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Audit {
+    /// The services that it has still to read.
+    rest: Vec<ServiceKey>,
+    /// In so many slices. A node with few services reads them in the first ones, and waits for the next round.
+    slices: usize,
+}
+
+impl<K: Kernel, J: Journal> Node<K, J> {
+    /// Links, addresses or routes changed, says the kernel.
+    pub fn network_changed(&mut self) {
+        self.stale.network = true;
+        // An interface that comes back has the default values.
+        self.stale.sysctls = true;
+    }
+
+    /// Somebody committed a transaction, says nftables. Says whether it matters: our own do not come back as news.
+    pub fn ruleset_committed(&mut self, committed: Committed) -> bool {
+        let Committed {
+            ours,
+            firewalls,
+            generation,
+        } = committed;
+        let is_news = ours && self.observed.is_news(generation);
+        self.stale.nftables |= is_news;
+        self.stale.firewalls |= firewalls;
+        is_news || firewalls
+    }
+
+    /// The cheap look: whether the number of services is not the one we know of, or one of ours is not as we know it. Then
+    /// the table is to be read again.
+    pub fn ipvs_differs(&mut self) -> bool {
+        let Ipvs::Read(table) = &self.observed.ipvs else {
+            return false;
+        };
+        let known = table
+            .services
+            .keys()
+            .filter(|key| key.family() == ipvs::Family::Ipv4)
+            .count();
+        // Who flushes and puts in as many of his own changes no number; but a flush takes every service, so one tells.
+        let mut ours = self.ledger.services.iter();
+        let witness = ours.find_map(|key| Some((*key, table.services.get(key)?.config.clone())));
+        let differs = self.kernel.service_count().is_ok_and(|count| count != known)
+            || witness.is_some_and(|(key, config)| self.kernel.service(key).is_ok_and(|read| read != Some(config)));
+        self.stale.ipvs |= differs;
+        differs
+    }
+
+    /// One slice of the audit, of `slices` that make a round. The first slice of a round reads the services and the
+    /// sysctls; each one reads its share of the destinations. Says whether the picture was wrong.
+    pub fn audit(&mut self, slices: usize) -> bool {
+        let mut differs = false;
+        if self.audit.slices == 0 {
+            self.audit.slices = slices.max(1);
+            differs |= self.audit_beside_services();
+            self.audit_services();
+        }
+        let share = self.audit.rest.len().div_ceil(self.audit.slices);
+        self.audit.slices -= 1;
+        let from = self.audit.rest.len() - share;
+        for key in self.audit.rest.split_off(from) {
+            differs |= self.observed.read_service(&mut self.kernel, key);
+        }
+        if differs {
+            self.ground = None;
+        }
+        differs
+    }
+
+    fn audit_beside_services(&mut self) -> bool {
+        // Without the table, which is the greater part of it.
+        let before = Observed {
+            ipvs: Ipvs::Unread,
+            order: BTreeMap::new(),
+            timeouts: self.observed.timeouts.clone(),
+            gue_ports: self.observed.gue_ports.clone(),
+            addresses: self.observed.addresses.clone(),
+            sysctls: self.observed.sysctls.clone(),
+            nftables: self.observed.nftables.clone(),
+            connections: self.observed.connections.clone(),
+            blind: self.observed.blind.clone(),
+            facts: self.observed.facts.clone(),
+        };
+        let _: Result<(), KernelError> = self.observed.read_network(&mut self.kernel);
+        self.observed
+            .read_sysctls(&mut self.kernel, &self.knobs, Freshness::Anew);
+        // The kernel has no notifications of these.
+        self.audit_gue_ports();
+        if self.observed.timeouts.is_some() {
+            self.observed.timeouts = Some(self.kernel.timeouts());
+        }
+        self.observed.read_nftables(&mut self.kernel);
+        self.observed.read_firewalls(&mut self.kernel);
+        !self.observed.is_same_beside_services(&before)
+    }
+
+    fn audit_gue_ports(&mut self) {
+        match self.observed.gue_ports {
+            GuePorts::Unread => {}
+            GuePorts::Read(_) | GuePorts::Failed(_) => self.observed.read_gue_ports(&mut self.kernel),
+        }
+    }
+
+    fn audit_services(&mut self) {
+        let Ipvs::Read(table) = &self.observed.ipvs else { return };
+        let mut all: BTreeSet<ServiceKey> = table.services.keys().copied().collect();
+        let Ok(read) = self.kernel.services() else { return };
+        self.observed.remember_order(&read, &self.ledger.services);
+        all.extend(read.into_iter().map(|(key, _)| key));
+        self.audit.rest = all.into_iter().collect();
+    }
+}
