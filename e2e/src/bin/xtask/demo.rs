@@ -22,7 +22,7 @@ const URL: &str = "http://192.168.56.100/";
 pub(crate) fn demo() -> Result<()> {
     setup::setup(&[Suite::default()])?;
     let lab = Lab::new()?;
-    let acts: [(&str, scene::Test); 3] = [("demo", tell), ("demo: NAT", nat), ("demo: FullNAT", full_nat)];
+    let acts: [(&str, scene::Test); 3] = [("demo::dr", tell), ("demo::nat", nat), ("demo::full_nat", full_nat)];
     let told = acts
         .into_iter()
         .try_for_each(|(name, act)| scene::play(&lab, Suite::default(), name, act));
