@@ -16,6 +16,7 @@ mod link;
 pub mod linux;
 mod nft;
 pub mod notify;
+mod program;
 mod socket;
 mod sysctl;
 

@@ -185,13 +185,27 @@ impl<'a> Evidence<'a> {
     }
 
     /// A membership of which nothing is left is not reported. What the group asks of the node has no name in the kernel:
-    /// it is gone when the Placement has been read back without difference.
+    /// it is gone when nothing of that kind is to change.
     fn router(self, part: &RouterPart) -> Option<RouterReport> {
-        let is_left = !part.withdraw || !self.residue.steps.is_empty();
+        let mut open = self.residue.steps.iter();
+        let is_left = !part.withdraw || open.any(|(_, change)| may_be_of_group(change));
         let addresses = self.observed.facts.own_addresses().map(|address| address.to_string());
         is_left.then(|| RouterReport {
             addresses: addresses.take(MOST_ADDRESSES).collect(),
         })
+    }
+}
+
+/// Whether a change may undo what a DirectorGroup asked for.
+fn may_be_of_group(change: &Change) -> bool {
+    match change {
+        Change::RestoreSysctl { sysctl, value: _ } | Change::SetSysctl { sysctl, value: _ } => !sysctl.knob.is_of_host(),
+        Change::SetTimeouts { timeouts: _ } | Change::GrowRuleset(_) | Change::ShrinkRuleset(_) => true,
+        Change::AddAddress { key: _, config: _ }
+        | Change::DeleteAddress { key: _, config: _ }
+        | Change::Ipvs(_)
+        | Change::Tunnel(_)
+        | Change::Announce { key: _ } => false,
     }
 }
 

@@ -5,14 +5,16 @@
 //! made of addresses, numbers and checked names of interfaces.
 
 use std::collections::BTreeSet;
-use std::io::{self, Write};
-use std::process::{Command, Output, Stdio};
+use std::io;
+use std::process::{Command, Output};
+use std::time::Duration;
 
 use ipvs::Errno;
 use netlink_packet_core::{NlaBuffer, NlasIterator};
 use netlink_sys::protocols::NETLINK_NETFILTER;
 
 use super::KernelError;
+use super::program::run;
 use super::socket::{Message, Socket};
 use crate::ruleset::{Firewall, Hook, TABLE, Table, Transaction, decode};
 
@@ -39,6 +41,9 @@ pub(super) const NFPROTO_INET: u8 = 1;
 const FAMILIES: [(u8, &str); 3] = [(NFPROTO_INET, "inet"), (2, "ip"), (10, "ip6")];
 /// `struct nfgenmsg`: family, version, resource.
 pub(super) const NFGENMSG: usize = 4;
+
+/// Longer than a slow machine takes for the longest listing. Meanwhile the agent does nothing else.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How often a listing is repeated that somebody changed something under.
 const LISTINGS: usize = 3;
@@ -100,7 +105,7 @@ impl Nft {
         if !self.has_table()? {
             return Ok(None);
         }
-        let listed = nft(&["--json", "--numeric", "list", "table", "inet", TABLE], "")?;
+        let listed = nft(&["--json", "--numeric", "list", "table", "inet", TABLE], String::new())?;
         if listed.status.success() {
             let text = String::from_utf8_lossy(&listed.stdout);
             return decode(&text)
@@ -127,7 +132,7 @@ impl Nft {
 
     /// Executes a transaction: all of it, or nothing.
     pub(super) fn apply(transaction: &Transaction) -> Result<(), KernelError> {
-        let output = nft(&["--json", "--file", "-"], &transaction.json().to_string())?;
+        let output = nft(&["--json", "--file", "-"], transaction.json().to_string())?;
         if output.status.success() {
             return Ok(());
         }
@@ -174,20 +179,9 @@ fn firewall(chain: &[u8]) -> Option<Firewall> {
     })
 }
 
-/// Starts nft, in the network namespace of this thread.
-fn nft(arguments: &[&str], input: &str) -> Result<Output, KernelError> {
-    let mut command = Command::new("nft");
-    command
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let mut child = command.spawn().map_err(not_started)?;
-    if let Some(mut stdin) = child.stdin.take() {
-        // One that ends before it has read everything says why itself.
-        let _: io::Result<()> = stdin.write_all(input.as_bytes());
-    }
-    child.wait_with_output().map_err(not_started)
+/// Starts nft.
+fn nft(arguments: &[&str], input: String) -> Result<Output, KernelError> {
+    run(Command::new("nft").args(arguments), input, PATIENCE).map_err(not_started)
 }
 
 fn not_started(error: io::Error) -> KernelError {

@@ -1,5 +1,6 @@
 //! `cargo xtask`: everything that is done to this repository, each by one command.
 
+mod bench;
 mod chart;
 mod classes;
 mod crdgen;
@@ -57,6 +58,8 @@ enum Task {
     },
     /// Tells the story: manifests, answers, a repair, the clean-up
     Demo,
+    /// Compares the programming of IPVS with ipvsadm's and with prepared netlink batches
+    Bench,
     /// Writes the CRDs of the chart anew
     Crdgen {
         /// Only say whether they are up to date
@@ -103,6 +106,7 @@ fn main() -> ExitCode {
         }),
         Task::Test { long, class } => classes::test(long, class.as_deref()),
         Task::Demo => demo::demo(),
+        Task::Bench => bench::bench(),
         Task::Crdgen { check } => crdgen::crdgen(check),
         Task::Golden { check } => chart::golden(check),
         Task::Exec { host, program } => look::exec(&host, program),
