@@ -199,7 +199,9 @@ impl<'a> Evidence<'a> {
 /// Whether a change may undo what a DirectorGroup asked for.
 fn may_be_of_group(change: &Change) -> bool {
     match change {
-        Change::RestoreSysctl { sysctl, value: _ } | Change::SetSysctl { sysctl, value: _ } => !sysctl.knob.is_of_host(),
+        Change::RestoreSysctl { sysctl, value: _ } | Change::SetSysctl { sysctl, value: _ } => {
+            !sysctl.knob.is_of_host()
+        }
         Change::SetTimeouts { timeouts: _ } | Change::GrowRuleset(_) | Change::ShrinkRuleset(_) => true,
         Change::AddAddress { key: _, config: _ }
         | Change::DeleteAddress { key: _, config: _ }

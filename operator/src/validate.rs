@@ -51,7 +51,7 @@ pub struct Service {
     pub resolved_refs: Verdict,
     /// The real servers that may serve, by name.
     pub members: BTreeMap<String, Member>,
-    /// The real servers that were chosen and may not, by name.
+    /// The real servers whose specs may not serve, by name. One that goes on as it is placed is among the members, too.
     pub refused: BTreeMap<String, MemberRefusal>,
 }
 
@@ -221,17 +221,16 @@ pub fn unreadable_refusal(error: &str) -> Refusal {
     Refusal::new(reason::INVALID, message)
 }
 
+/// What is said when a refusal disturbs nothing.
+const STILL_SERVES: &str = " (the last accepted spec still serves)";
+
 /// The verdict of a refusal; it says when something goes on all the same.
 fn refused(refusal: Refusal, held: Option<&Held>, standing: &Standing) -> Verdict {
     let serves = |held: &Held| match standing {
         Standing::Keep { forbidden } => !held.addresses.is_subset(forbidden),
         Standing::Serve(_) | Standing::Withdraw => false,
     };
-    let goes_on = if held.is_some_and(serves) {
-        " (the last accepted spec still serves)"
-    } else {
-        ""
-    };
+    let goes_on = if held.is_some_and(serves) { STILL_SERVES } else { "" };
     Verdict::no(refusal.reason, format!("{}{goes_on}", refusal.message))
 }
 

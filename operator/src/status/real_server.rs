@@ -198,8 +198,8 @@ fn for_service<'a>(view: &View<'_>, stored: &StoredRealServer, key: &'a Key, ser
     };
     let prepared = match (&stored.spec.node_name, member) {
         (None, _) => Verdict::yes(reason::NOT_REQUIRED, NO_NODE),
-        (Some(node), Some(member)) if accepted.is_true() => member_prepared(view, key, node, member, &vips),
-        (Some(_), _) => Verdict::unknown(reason::PENDING, "it is not in this service"),
+        (Some(node), Some(member)) => member_prepared(view, key, node, member, &vips),
+        (Some(_), None) => Verdict::unknown(reason::PENDING, "it is not in this service"),
     };
     ForService {
         name: &key.name,

@@ -3,7 +3,7 @@
 use super::addresses::{placed_source_of, vip_of};
 use super::terms::Terms;
 use super::ways::{destination_port, last_accepted, serves};
-use super::{Family, Refusal};
+use super::{Family, Refusal, STILL_SERVES};
 use crate::snapshot::{Key, Snapshot, StoredRealServer};
 use crate::view::View;
 use crds::conditions::reason;
@@ -82,6 +82,19 @@ pub enum MemberRefusal {
     ResolvedRefs(Refusal),
 }
 
+impl MemberRefusal {
+    /// With the word that what is placed goes on, where it does.
+    pub(super) fn of(self, kept: Option<&Member>) -> Self {
+        match (self, kept) {
+            (Self::Accepted(refusal), Some(_)) => Self::Accepted(Refusal {
+                message: format!("{}{STILL_SERVES}", refusal.message),
+                ..refusal
+            }),
+            (other, _) => other,
+        }
+    }
+}
+
 /// RealServers that were chosen, by name.
 #[derive(Default)]
 pub(super) struct Chosen<'a> {
@@ -154,7 +167,8 @@ fn listed<'a>(view: &View<'a>, subject: &Key) -> BTreeMap<&'a str, &'a PlacedRea
 type Taken = BTreeMap<(String, Option<i32>), String>;
 
 /// Sorts the chosen into those that serve and those that may not. One that is placed with its address goes before one
-/// that is not, then the older; one that cannot be read stays as it is placed.
+/// that is placed with another, that before one that is not, then the older. One that cannot be read stays as it is
+/// placed; and so does one that is refused, where what is placed may stay: then it is in both.
 pub(super) fn resolve(
     view: &View<'_>,
     subject: &Key,
@@ -172,37 +186,48 @@ pub(super) fn resolve(
         taken.extend(destinations(terms, &member).map(|there| (there, member.name.clone())));
         members.insert(member.name.clone(), member);
     }
-    let is_listed = |stored: &StoredRealServer| {
-        let entry = listed.get(stored.meta.key.name.as_str());
-        entry.is_some_and(|entry| {
-            stored
-                .spec
-                .addresses
-                .as_ref()
-                .is_none_or(|given| overlap(given, &entry.addresses))
-        })
+    let rank = |stored: &StoredRealServer| match listed.get(stored.meta.key.name.as_str()) {
+        Some(entry) => {
+            let given = stored.spec.addresses.as_ref();
+            u8::from(given.is_some_and(|given| !overlap(given, &entry.addresses)))
+        }
+        None => 2,
     };
     chosen
         .readable
-        .sort_by_key(|stored| (!is_listed(stored), stored.meta.created, &stored.meta.key.name));
+        .sort_by_key(|stored| (rank(stored), stored.meta.created, &stored.meta.key.name));
     for stored in chosen.readable {
         let name = stored.meta.key.name.clone();
-        let way = terms.way(stored, listed.get(name.as_str()).copied());
-        let admitted = member(view, stored, way).and_then(|member| {
-            terms.admit(&member).map_err(MemberRefusal::Accepted)?;
-            not_taken(&taken, terms, member)
-        });
-        match admitted {
-            Ok(member) => {
-                taken.extend(destinations(terms, &member).map(|there| (there, name.clone())));
-                members.insert(name, member);
-            }
+        let entry = listed.get(name.as_str()).copied();
+        let asked = asked(view, stored, terms.way(stored, entry));
+        let admitted = match asked.and_then(|member| admitted(view, &taken, terms, member)) {
+            Ok(member) => Some(member),
             Err(refusal) => {
-                refused.insert(name, refusal);
+                let kept = entry.filter(|_| matches!(refusal, MemberRefusal::Accepted(_)));
+                let kept = kept.map(|entry| Member::placed(entry, last_accepted(entry)));
+                let kept = kept.and_then(|member| admitted(view, &taken, terms, member).ok());
+                refused.insert(name.clone(), refusal.of(kept.as_ref()));
+                kept
             }
+        };
+        if let Some(member) = admitted {
+            taken.extend(destinations(terms, &member).map(|there| (there, name.clone())));
+            members.insert(name, member);
         }
     }
     (members, refused)
+}
+
+/// A real server as it is placed by the last accepted spec.
+pub(super) fn as_placed(view: &View<'_>, subject: &Key, name: &str) -> Option<Member> {
+    let entry = listed(view, subject).remove(name)?;
+    Some(Member::placed(entry, last_accepted(entry)))
+}
+
+fn admitted(view: &View<'_>, taken: &Taken, terms: &Terms<'_>, member: Member) -> Result<Member, MemberRefusal> {
+    not_of_others(view, &member)?;
+    terms.admit(&member).map_err(MemberRefusal::Accepted)?;
+    not_taken(taken, terms, member)
 }
 
 fn destinations<'m>(terms: &Terms<'_>, member: &'m Member) -> impl Iterator<Item = (String, Option<i32>)> + use<'m> {
@@ -215,18 +240,23 @@ pub(crate) fn overlap(some: &[String], others: &[String]) -> bool {
     some.iter().any(|address| others.contains(address))
 }
 
-fn member(view: &View<'_>, stored: &StoredRealServer, way: Forwarding) -> Result<Member, MemberRefusal> {
-    let addresses = usable_addresses(view.snapshot, stored)?;
-    let name = &stored.meta.key.name;
-    for address in &addresses {
+fn not_of_others(view: &View<'_>, member: &Member) -> Result<(), MemberRefusal> {
+    let Member { name, addresses, .. } = member;
+    for address in addresses {
         if let Some(whose) = vip_of(view, address).or_else(|| placed_source_of(view, address)) {
             let message = format!("{address} is {whose}: give {name} the address of its own machine");
             return Err(MemberRefusal::Accepted(Refusal::new(reason::INVALID, message)));
         }
     }
+    Ok(())
+}
+
+/// The member that its spec asks for.
+fn asked(view: &View<'_>, stored: &StoredRealServer, way: Forwarding) -> Result<Member, MemberRefusal> {
+    let addresses = usable_addresses(view.snapshot, stored)?;
     let spec = &stored.spec;
     Ok(Member {
-        name: name.clone(),
+        name: stored.meta.key.name.clone(),
         node: spec.node_name.clone(),
         addresses,
         weight: spec.weight,

@@ -1,5 +1,6 @@
 //! One host unwraps GRE with checksums or without, not both: the kernel takes one device for each pair of addresses.
 
+use super::members::as_placed;
 use super::ways::{gre_checksum, way_of};
 use super::{Member, MemberRefusal, Refusal, Standing, Validated};
 use crate::snapshot::{Key, StoredPlacement};
@@ -48,11 +49,30 @@ pub(super) fn settle(view: &View<'_>, validated: &mut Validated) {
              tunnel.checksum, or GUE"
         );
         let refusal = MemberRefusal::Accepted(Refusal::new(reason::INVALID, message));
+        let kept = as_placed(view, &claim.service, &claim.member).filter(|kept| agrees(&modes, kept));
+        if let Some((checksum, kept)) = kept.as_ref().and_then(|kept| Some((gre_checksum(&kept.way)?, kept))) {
+            let mode = (checksum, claim.service.clone());
+            for address in &kept.addresses {
+                modes.entry(address.clone()).or_insert_with(|| mode.clone());
+            }
+        }
         if let Some(service) = validated.services.get_mut(&claim.service) {
             service.members.remove(&claim.member);
-            service.refused.insert(claim.member, refusal);
+            service.refused.insert(claim.member.clone(), refusal.of(kept.as_ref()));
+            service.members.extend(kept.map(|kept| (claim.member, kept)));
         }
     }
+}
+
+/// The mode of each address, and the service that set it.
+type Modes = BTreeMap<String, (TunnelChecksum, Key)>;
+
+fn agrees(modes: &Modes, member: &Member) -> bool {
+    let Some(checksum) = gre_checksum(&member.way) else {
+        return true;
+    };
+    let mut set = member.addresses.iter().filter_map(|address| modes.get(address));
+    set.all(|(set, _)| *set == checksum)
 }
 
 fn claims(view: &View<'_>, validated: &Validated) -> Vec<Claim> {
@@ -85,7 +105,7 @@ fn is_placed(view: &View<'_>, service: &Key, member: &Member) -> bool {
 }
 
 /// What is still placed for services that are taken back: it goes first, until it is gone.
-fn going(view: &View<'_>, validated: &Validated) -> BTreeMap<String, (TunnelChecksum, Key)> {
+fn going(view: &View<'_>, validated: &Validated) -> Modes {
     let mut modes = BTreeMap::new();
     for placement in view.service_placements() {
         let subject = subject_of(placement);

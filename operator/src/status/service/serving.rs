@@ -68,9 +68,13 @@ impl Looked<'_> {
     /// Who has no part, or only a part for want of an address of a VIP's family.
     fn left_out(&self) -> String {
         let mut words = String::new();
-        let refused: Vec<String> = self.service.refused.keys().cloned().collect();
-        if !refused.is_empty() {
-            words += &format!("; left out: {} (see the RealServers)", some_of(&refused));
+        let refused = self.service.refused.keys().cloned();
+        let (kept, out): (Vec<String>, Vec<String>) = refused.partition(|name| self.service.members.contains_key(name));
+        if !out.is_empty() {
+            words += &format!("; left out: {} (see the RealServers)", some_of(&out));
+        }
+        if !kept.is_empty() {
+            words += &format!("; refused and as before: {} (see the RealServers)", some_of(&kept));
         }
         let vips: BTreeSet<&str> = self
             .directors

@@ -257,12 +257,23 @@ fn f21_a_host_unwraps_gre_in_one_mode() {
     world.apply(&gre("aaa", "192.168.56.101", "Checksum"));
     world.settle();
     assert!(world.said("aaa", "Ready").starts_with("True"));
-    // The one that is taken back has to be gone first.
+    // The one that is taken back has to be gone first; until then it serves as it did.
     world.apply(&gre("aaa", "192.168.56.101", "None"));
     world.delete_service("web");
     world.pass();
-    assert!(world.said("aaa", "Ready").starts_with("False"));
+    assert!(
+        world
+            .said_of_real_server("rs1", "Accepted")
+            .ends_with("(the last accepted spec still serves)")
+    );
+    assert!(world.said("aaa", "Ready").starts_with("True"));
     world.settle();
+    assert!(world.said_of_real_server("rs1", "Accepted").starts_with("True"));
+    assert!(
+        world
+            .placements()
+            .contains("aaa@dir1 director to rs1 192.168.56.30 by TUN Gre weight 1 for [192.168.56.101]")
+    );
     assert!(world.said("aaa", "Ready").starts_with("True"));
 }
 
@@ -280,4 +291,38 @@ fn a_refused_service_reaches_its_real_servers_as_before() {
             .placements()
             .contains("to rs1 192.168.56.30 by FullNAT weight 1 for [192.168.56.100]")
     );
+}
+
+/// An edit that is refused is as if it had not been made; what is new is not let in by it.
+#[test]
+fn a_refused_edit_of_a_real_server_leaves_it_as_it_serves() {
+    let mut world = World::new();
+    world.apply(WEB);
+    world.apply(RS1);
+    world.apply(RS2);
+    world.settle();
+    let before = world.placements();
+    // DR does not translate; and another's address is another's.
+    for edit in [
+        RS1.replace("spec: {", "spec: {port: 8080, "),
+        RS1.replace("192.168.56.30", "192.168.56.40"),
+        RS1.replace("192.168.56.30", "192.168.56.100"),
+    ] {
+        world.apply(&edit);
+        world.settle();
+        assert_eq!(world.placements(), before, "{edit}");
+        let said = world.said_of_real_server("rs1", "Accepted");
+        assert!(said.starts_with("False "), "{said}");
+        assert!(said.ends_with("(the last accepted spec still serves)"), "{said}");
+        assert!(world.said_of_real_server("rs1", "Prepared").starts_with("True"));
+        expect!["True Ok: 2 real servers serve; refused and as before: rs1 (see the RealServers)"]
+            .assert_eq(&world.said("web", "Ready"));
+    }
+    // What it still has is not another's either.
+    world.apply(&real_server("late", "addresses: [192.168.56.30]"));
+    world.settle();
+    assert_eq!(world.placements(), before);
+    world.apply(RS1);
+    world.settle();
+    assert!(world.said_of_real_server("rs1", "Ready").starts_with("True"));
 }
