@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use ipvs::Timeouts;
+use ipvs::{ServiceKey, Timeouts};
 
 use super::{Executed, Node};
 use crate::desired::{Desired, address, carrier};
@@ -23,6 +23,9 @@ pub(super) struct Stale {
     pub(super) nftables: bool,
     pub(super) firewalls: bool,
 }
+
+/// So many services are read back as a whole table.
+const MANY: usize = 64;
 
 impl Stale {
     /// Nothing was read yet.
@@ -104,6 +107,18 @@ impl<K: Kernel, J: Journal> Node<K, J> {
         self.stale.sysctls = self.observed.blind.is_some();
         let is_asked = desired.state.timeouts != Timeouts::default() || self.ledger.timeouts.is_some();
         self.observed.timeouts = is_asked.then(|| self.kernel.timeouts());
+    }
+
+    /// Two questions for each; where they are the greater part of the table, the first ones are one dump.
+    fn read_services_back(&mut self, services: BTreeSet<ServiceKey>) {
+        let known = self.observed.ipvs.table().map_or(0, |table| table.services.len());
+        if services.len() >= MANY.max(known / 2) {
+            self.observed.read_ipvs(&mut self.kernel, &self.ledger.services);
+            return;
+        }
+        for key in services {
+            let _: bool = self.observed.read_service(&mut self.kernel, key);
+        }
     }
 
     /// A look at the ports of GUE loads the module: a node without any is left alone.
@@ -198,9 +213,7 @@ impl<K: Kernel, J: Journal> Node<K, J> {
             self.observed
                 .read_nftables_back(&mut self.kernel, &transactions, refused);
         }
-        for key in services {
-            let _: bool = self.observed.read_service(&mut self.kernel, key);
-        }
+        self.read_services_back(services);
         Ok(())
     }
 }

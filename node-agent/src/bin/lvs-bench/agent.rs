@@ -21,6 +21,9 @@ pub(crate) fn run(scenery: &Scenery) -> Result<()> {
     node.see(scenery.view()?);
     whole(&mut node, "programming", scenery)?;
 
+    // The audit of the first half minute: it learns the order in which the kernel holds the services.
+    node.audit(30);
+    node.kernel().take();
     let flushed = Command::new("ipvsadm").arg("-C").status().context("ipvsadm")?;
     ensure!(flushed.success(), "ipvsadm -C failed");
     let begin = clock();
