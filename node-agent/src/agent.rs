@@ -1,24 +1,23 @@
 //! The loop: wait for Placements, a notification, or a clock; then one pass. It runs on a thread of its own, because the
 //! kernel's answers are waited for in place, and because nothing that the API server does may delay it.
 
+mod told;
+
 use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use kube::runtime::events::EventType;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::admin::Readiness;
-use crate::api::{Happening, Say};
+use crate::api::Say;
 use crate::kernel::Kernel;
 use crate::kernel::notify::Committed;
 use crate::ledger::Journal;
 use crate::metrics::Metrics;
-use crate::pass::{Node, Outcome, Reach};
-use crate::placements::{Disk, Known, News};
-use crate::plan::Change;
-use crate::report::Concern;
+use crate::pass::{Node, Reach};
+use crate::placements::{Disk, Known, News, Stored};
 use crate::view::{PlacementKey, Source};
 
 /// What wakes the loop, besides its clocks.
@@ -51,8 +50,6 @@ const SLICE: Duration = Duration::from_secs(1);
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 /// A burst of news is one pass.
 const GATHER: Duration = Duration::from_millis(5);
-/// How many changes an Event names.
-const NAMED: usize = 8;
 
 /// Why a pass is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -183,9 +180,10 @@ impl<K: Kernel, J: Journal> Agent<K, J> {
     fn take(&mut self, news: News) {
         match news {
             News::List(known) => self.take_all(known),
-            News::Placed { key, placed, stored } => {
-                self.node.said(&key, &stored);
-                let status = Some(stored);
+            News::Placed { key, stored } => {
+                let Stored { placed, status } = *stored;
+                self.node.said(&key, &status);
+                let status = Some(status);
                 self.tell(Say::StoredOne {
                     key: key.clone(),
                     status,
@@ -306,49 +304,6 @@ impl<K: Kernel, J: Journal> Agent<K, J> {
         }
     }
 
-    /// Log, metrics and Events of what the pass did.
-    fn note(&self, cause: Cause, outcome: &Outcome) {
-        for change in &outcome.done {
-            self.metrics.changed(change);
-            tracing::info!(?cause, "{}", change.brief());
-        }
-        for (change, error) in &outcome.refusals {
-            self.metrics.refused(change);
-            tracing::warn!(?cause, %error, "refused: {}", change.brief());
-        }
-        if cause == Cause::Drift && !outcome.done.is_empty() {
-            outcome.done.iter().for_each(|change| self.metrics.repaired(change));
-            self.tell_repairs(&outcome.done);
-        }
-    }
-
-    fn tell_repairs(&self, done: &[Change]) {
-        for (key, placed) in &self.node.view().placements {
-            let about = Concern::of(placed);
-            let theirs: Vec<&Change> = done.iter().filter(|change| about.covers(change)).collect();
-            if theirs.is_empty() {
-                continue;
-            }
-            let lines: Vec<String> = theirs.iter().take(NAMED).map(|change| change.brief()).collect();
-            let more = theirs.len().saturating_sub(NAMED);
-            let more = if more == 0 {
-                String::new()
-            } else {
-                format!("; and {more} more")
-            };
-            let event = Happening {
-                type_: EventType::Warning,
-                reason: "Repaired",
-                action: theirs.first().map_or("Converge", |change| action(change)),
-                note: format!("Somebody else changed this node; repaired: {}{more}", lines.join("; ")),
-            };
-            self.tell(Say::Event {
-                about: key.clone(),
-                event,
-            });
-        }
-    }
-
     fn tell(&self, say: Say) {
         // The writer ends before the loop only when the process ends.
         let _: Result<(), _> = self.say.send(say);
@@ -368,17 +323,6 @@ impl Clocks {
             .into_iter()
             .flatten()
             .fold(fixed, Instant::min)
-    }
-}
-
-/// The action of an Event about such a change.
-fn action(change: &Change) -> &'static str {
-    match change {
-        Change::SetSysctl { .. } | Change::RestoreSysctl { .. } => "SetSysctl",
-        Change::AddAddress { .. } | Change::DeleteAddress { .. } | Change::Announce { .. } => "SetAddress",
-        Change::Ipvs(_) | Change::SetTimeouts { .. } => "SetIPVS",
-        Change::Tunnel(_) => "SetTunnel",
-        Change::GrowRuleset(_) | Change::ShrinkRuleset(_) => "SetRuleset",
     }
 }
 

@@ -30,16 +30,23 @@ pub enum News {
     Placed {
         /// Which.
         key: PlacementKey,
-        /// What it asks for.
-        placed: Placed,
-        /// What was said of it.
-        stored: PlacementStatus,
+        /// What it says.
+        stored: Box<Stored>,
     },
     /// One that is gone.
     Gone {
         /// Which.
         key: PlacementKey,
     },
+}
+
+/// A Placement at the API server.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// What it asks for.
+    pub placed: Placed,
+    /// What was said of it.
+    pub status: PlacementStatus,
 }
 
 /// A complete list.
@@ -110,9 +117,9 @@ impl Watched {
                 None
             }
             Event::InitApply(object) => {
-                let (key, placed, stored) = self.understood(&object);
+                let (key, Stored { placed, status }) = self.understood(&object);
                 let next = self.next.get_or_insert_default();
-                next.stored.insert(key.clone(), stored);
+                next.stored.insert(key.clone(), status);
                 next.view.placements.insert(key, placed);
                 None
             }
@@ -123,9 +130,10 @@ impl Watched {
                 Some(News::List(known))
             }
             Event::Apply(object) => {
-                let (key, placed, stored) = self.understood(&object);
-                self.view.placements.insert(key.clone(), placed.clone());
-                Some(News::Placed { key, placed, stored })
+                let (key, stored) = self.understood(&object);
+                self.view.placements.insert(key.clone(), stored.placed.clone());
+                let stored = Box::new(stored);
+                Some(News::Placed { key, stored })
             }
             Event::Delete(object) => {
                 let key = key(&object);
@@ -135,12 +143,13 @@ impl Watched {
         }
     }
 
-    fn understood(&self, object: &DynamicObject) -> (PlacementKey, Placed, PlacementStatus) {
+    fn understood(&self, object: &DynamicObject) -> (PlacementKey, Stored) {
         let key = key(object);
         let status = object.data.get("status").cloned();
         let status = status.and_then(|value| serde_json::from_value(value).ok());
         let placed = placed(self.view.placements.get(&key), object);
-        (key, placed, status.unwrap_or_default())
+        let status = status.unwrap_or_default();
+        (key, Stored { placed, status })
     }
 }
 
