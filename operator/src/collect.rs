@@ -15,13 +15,14 @@ pub use store::{Store, Wake};
 
 use crate::metrics::Metrics;
 use crds::{DirectorGroup, Placement, RealServer, VirtualService};
-use futures::stream::{BoxStream, SelectAll, StreamExt};
+use futures::stream::{BoxStream, StreamExt};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Namespace, Node};
 use kube::api::{ApiResource, DynamicObject};
 use kube::runtime::watcher;
 use kube::{Api, Client, Resource};
 use std::time::Duration;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 /// The API server ends a watch after this; a connection that died silently is noticed soon after.
 const WATCH_SECONDS: u32 = 90;
@@ -80,9 +81,11 @@ pub struct Update {
     pub event: watcher::Event<DynamicObject>,
 }
 
-/// All watches as one stream. It never ends, and yields no errors: each watch starts again by itself.
-pub fn watch(client: &Client, namespace: &str, metrics: &Metrics) -> SelectAll<BoxStream<'static, Update>> {
-    let streams = Source::ALL.map(|source| {
+/// Starts all watches; their updates come by one channel. It never ends, and yields no errors: each watch starts again by
+/// itself.
+pub fn watch(client: &Client, namespace: &str, metrics: &Metrics) -> UnboundedReceiver<Update> {
+    let (sender, updates) = unbounded_channel();
+    for source in Source::ALL {
         let (api, resource) = source.api(client.clone(), namespace);
         let config = watcher::Config::default().timeout(WATCH_SECONDS);
         let watched = Watch {
@@ -92,9 +95,20 @@ pub fn watch(client: &Client, namespace: &str, metrics: &Metrics) -> SelectAll<B
             metrics: metrics.clone(),
             failures: 0,
         };
-        futures::stream::unfold(watched, Watch::next).boxed()
-    });
-    futures::stream::select_all(streams)
+        let updates = futures::stream::unfold(watched, Watch::next);
+        tokio::spawn(passed_on(updates.boxed(), sender.clone()));
+    }
+    updates
+}
+
+/// Reads ahead: a connection holds back all but a few objects until these are taken. Whoever took them between writes only
+/// would decide on what was there before them, write the same again, and fall behind by as much each time.
+async fn passed_on<T>(mut updates: BoxStream<'static, T>, to: UnboundedSender<T>) {
+    while let Some(update) = updates.next().await {
+        if to.send(update).is_err() {
+            return;
+        }
+    }
 }
 
 struct Watch {

@@ -6,12 +6,11 @@ use crate::collect::{self, Store, Update, Wake};
 use crate::metrics::Metrics;
 use crate::reconcile;
 use crate::settings::Settings;
-use futures::stream::{BoxStream, SelectAll};
-use futures::{FutureExt, StreamExt};
 use jiff::Timestamp;
 use kube::Client;
 use std::net::IpAddr;
 use std::time::Duration;
+use tokio::sync::mpsc::UnboundedReceiver;
 
 /// News seldom comes alone: what arrives within this is looked at together.
 const DEBOUNCE: Duration = Duration::from_millis(20);
@@ -26,7 +25,7 @@ const RETRIES: [Duration; 5] = [
 
 /// What the loop holds between passes: the view, and when to look without news. No decision is kept.
 pub struct Controller {
-    updates: SelectAll<BoxStream<'static, Update>>,
+    updates: UnboundedReceiver<Update>,
     store: Store,
     writer: Writer,
     metrics: Metrics,
@@ -68,7 +67,7 @@ impl Controller {
         loop {
             let patience = self.patience();
             let wake = tokio::select! {
-                Some(update) = self.updates.next() => self.store.absorb(update),
+                Some(update) = self.updates.recv() => self.store.absorb(update),
                 () = tokio::time::sleep(patience) => Wake::Yes,
             };
             if wake == Wake::Yes {
@@ -76,7 +75,7 @@ impl Controller {
             }
         }
         tokio::time::sleep(DEBOUNCE).await;
-        while let Some(Some(update)) = self.updates.next().now_or_never() {
+        while let Ok(update) = self.updates.try_recv() {
             let _ = self.store.absorb(update);
         }
     }

@@ -150,3 +150,17 @@ fn a_failing_watch_is_tried_again_within_five_seconds() {
     let waits: Vec<u128> = (0..9).map(|failures| backoff(failures).as_millis()).collect();
     assert_eq!(waits, [100, 200, 400, 800, 1600, 3200, 5000, 5000, 5000]);
 }
+
+/// A connection has one object at a time, and another one when that was taken.
+#[tokio::test]
+async fn what_came_while_nobody_looked_is_there_at_once() {
+    let one_by_one = futures::stream::unfold(0, |number| async move {
+        tokio::task::yield_now().await;
+        (number < 1000).then_some((number, number + 1))
+    });
+    let (sender, mut updates) = unbounded_channel();
+    tokio::spawn(passed_on(one_by_one.boxed(), sender));
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let taken = std::iter::from_fn(|| updates.try_recv().ok());
+    assert_eq!(taken.count(), 1000);
+}
