@@ -87,7 +87,11 @@ pub struct VirtualServiceSpec {
     /// leaves, is full or quiesced refuses its share of the clients. [] = none.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2))]
-    #[x_kube(merge_strategy = ListMerge::Set)]
+    // One value: the API server drops a set that is applied empty, and absent means something else here.
+    #[x_kube(
+        merge_strategy = ListMerge::Atomic,
+        validation = Rule::new("self.all(f, self.exists_one(g, g == f))").message("schedulerFlags must be unique: remove the repeated one"),
+    )]
     pub scheduler_flags: Option<Vec<SchedulerFlag>>,
     /// How packets reach the real servers; a RealServer may say otherwise for itself.
     #[serde(default)]
@@ -195,4 +199,23 @@ pub struct VirtualServiceSummary {
     pub real_servers: String,
     /// "dir1".
     pub directors: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kube::CustomResourceExt;
+    use serde_json::Value;
+
+    /// Server-side apply takes an empty set away when it follows one that was not empty.
+    #[test]
+    fn lists_that_may_be_empty_and_then_mean_something_are_one_value() {
+        let crd = serde_json::to_value(VirtualService::crd()).unwrap();
+        let spec = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties";
+        let properties = crd.pointer(spec).and_then(Value::as_object).unwrap();
+        let lists = properties.iter().filter(|(_, schema)| schema["type"] == "array");
+        for (name, schema) in lists.filter(|(_, schema)| schema["minItems"].is_null()) {
+            assert_eq!(schema["x-kubernetes-list-type"], "atomic", "{name}");
+        }
+    }
 }
