@@ -200,27 +200,48 @@ fn answering_mac(line: &str) -> Option<&str> {
     }
 }
 
+/// When a disturbance was repaired, by the guest's clock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Healing {
+    /// Right before the disturbance, since the guest's boot.
+    pub begin: Duration,
+    /// When it was repaired.
+    pub end: Duration,
+    /// From right after the disturbance until then.
+    pub took: Duration,
+}
+
 /// Disturbs a host by one shell command and measures, inside the guest, how long it takes until
 /// another one succeeds: a way through the host would cost more than what is measured.
 ///
 /// # Errors
 /// When the disturbance fails, or nothing heals it in time.
 pub fn healed_after(host: &Host, disturb: &str, healed: &str, limit: Duration) -> Result<Duration> {
+    Ok(healing(host, disturb, healed, limit)?.took)
+}
+
+/// As [`healed_after`], with the time of the disturbance.
+///
+/// # Errors
+/// When the disturbance fails, or nothing heals it in time.
+pub fn healing(host: &Host, disturb: &str, healed: &str, limit: Duration) -> Result<Healing> {
     let script = format!(
-        "{{ {disturb}\n}} >&2 || exit 9; read begin rest < /proc/uptime
+        "read first rest < /proc/uptime; {{ {disturb}\n}} >&2 || exit 9; read begin rest < /proc/uptime
         until {{ {healed}\n}} > /dev/null 2>&1; do :; done; read end rest < /proc/uptime
-        echo $begin $end"
+        echo $first $begin $end"
     );
     let output = host.program(Program::shell(&script).timeout(limit))?;
-    let mut times = output
-        .stdout
-        .split_whitespace()
-        .map(|word| word.replace('.', "").parse());
-    let (Some(Ok(begin)), Some(Ok(end))) = (times.next(), times.next()) else {
-        bail!("not two times: {}", output.stdout);
-    };
     // Hundredths of a second.
-    Ok(Duration::from_millis(u64::saturating_sub(end, begin) * 10))
+    let time = |word: &str| Some(Duration::from_millis(word.replace('.', "").parse::<u64>().ok()? * 10));
+    let times: Vec<Duration> = output.stdout.split_whitespace().filter_map(time).collect();
+    let [begin, disturbed, end] = times[..] else {
+        bail!("not three times: {}", output.stdout);
+    };
+    Ok(Healing {
+        begin,
+        end,
+        took: end.saturating_sub(disturbed),
+    })
 }
 
 #[cfg(test)]

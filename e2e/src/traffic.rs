@@ -72,6 +72,8 @@ pub struct Answers {
 pub struct Failure {
     /// When it was given up, by the guest's clock; zero where nobody looked at the clock.
     pub clock_milliseconds: u64,
+    /// How long it was waited for.
+    pub waited_milliseconds: u64,
     /// What curl said.
     pub reason: String,
 }
@@ -145,6 +147,7 @@ impl Answers {
             let reason = format!("{error} (status {status}, after {time} s)");
             self.failed.push(Failure {
                 clock_milliseconds: clock,
+                waited_milliseconds: milliseconds(time),
                 reason,
             });
         }
@@ -229,7 +232,9 @@ impl RunningClient {
     pub fn start(client: &Host, url: &str, per_second: u32) -> Result<Self> {
         let rate = format!("{per_second}/s");
         let program = curl(&format!("{url}/?[1-1000000]"), &["--rate", &rate]);
-        let process = client.start(program, "curl", true)?;
+        // Each with a log of its own: several run at once.
+        let log = url.replace(|other: char| !other.is_ascii_alphanumeric(), "-");
+        let process = client.start(program, &format!("curl-{log}"), true)?;
         process
             .wait_for("= ", READY)
             .context("the running client made no request")?;

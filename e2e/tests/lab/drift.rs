@@ -1,5 +1,10 @@
 //! Somebody else changes what is ours: how soon is it as it was? And is what is theirs left alone?
 
+#[path = "drift/rows.rs"]
+mod rows;
+#[path = "drift/table.rs"]
+mod table;
+
 use std::thread;
 use std::time::Duration;
 
@@ -8,95 +13,102 @@ use e2e::process::Signal;
 use e2e::product::AgentOptions;
 use e2e::scene::{Scene, Test};
 use e2e::topology::{self, Host};
-use e2e::traffic::RunningClient;
-use e2e::{clock, netlink_capture, oracle};
+use e2e::{clock, netlink_capture};
 
 use crate::shop::{self, LIMIT, NODES};
+use table::Clients;
 
 pub(crate) const TESTS: &[(&str, Test)] = &[("drift::is_repaired_and_strangers_stay", drift)];
 
 /// Of the agents here; a longer one would only make the tests longer.
 const AUDIT: Duration = Duration::from_secs(3);
-const FLUSH: Duration = Duration::from_millis(1500);
-const AT_ONCE: Duration = Duration::from_millis(500);
 
-/// Looks into files without a fork: a process costs as much here as a repair.
-const HAS: &str = "has() { while read -r line; do case $line in *\"$2\"*) return 0;; esac; done < $1; return 1; }";
-/// 192.168.56.100:80, rs1 and rs2, as the kernel writes them.
-const SERVES: &str = "has /proc/net/ip_vs 'C0A83864:0050 rr' && has /proc/net/ip_vs '-> C0A8381E:0050      Route   1 ' \
-    && has /proc/net/ip_vs '-> C0A83828:0050      Route   1 '";
-const HAS_VIP: &str = "has /proc/net/fib_trie 192.168.56.100";
-
-struct Disturbance {
-    host: &'static str,
-    by: &'static str,
-    healed: &'static str,
-    within: Duration,
+/// Ways that packets take to a real server, and for each a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Client {
+    Dr,
+    Tun,
+    FullNat,
+    FullNatIpv6,
 }
 
-const fn disturbance(host: &'static str, by: &'static str, healed: &'static str, within: Duration) -> Disturbance {
-    Disturbance {
-        host,
-        by,
-        healed,
-        within,
+impl Client {
+    const ALL: [Self; 4] = [Self::Dr, Self::Tun, Self::FullNat, Self::FullNatIpv6];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Dr => "DR",
+            Self::Tun => "TUN",
+            Self::FullNat => "FullNAT",
+            Self::FullNatIpv6 => "FullNAT of IPv6",
+        }
+    }
+
+    fn url(self) -> &'static str {
+        match self {
+            Self::Dr => "http://192.168.56.100",
+            Self::Tun => "http://192.168.56.151",
+            Self::FullNat => "http://192.168.56.160",
+            Self::FullNatIpv6 => "http://[fd56::160]",
+        }
     }
 }
 
-/// A flush takes strangers along, so these come before there are any.
-const FLUSHES: &[Disturbance] = &[
-    disturbance("dir1", "ipvsadm -C", SERVES, FLUSH),
-    // As many services as before: their number alone tells nothing.
-    disturbance(
-        "dir1",
-        "ipvsadm -C; ipvsadm -A -t 192.168.56.10:8080 -s rr",
-        SERVES,
-        FLUSH,
-    ),
-];
-
-const DISTURBANCES: &[Disturbance] = &[
-    disturbance("dir1", "ip address del 192.168.56.100/32 dev eth0", HAS_VIP, AT_ONCE),
-    disturbance("rs1", "ip address del 192.168.56.100/32 dev lo", HAS_VIP, AT_ONCE),
-    disturbance(
-        "dir1",
-        "ip link set eth0 down; ip -4 address flush dev eth0; ip link set eth0 up; \
-         ip address add fd56::10/64 dev eth0 nodad; ip address add 192.168.56.10/24 dev eth0",
-        HAS_VIP,
-        AT_ONCE,
-    ),
-    disturbance(
-        "rs1",
-        "ip link add eth7 type veth peer name eth8; ip link set eth7 up; ip address add 10.78.0.1/24 dev eth7",
-        "read value < /proc/sys/net/ipv4/conf/eth7/arp_ignore; [ $value = 1 ]",
-        AT_ONCE,
-    ),
-    disturbance(
-        "dir1",
-        "ipvsadm -d -t 192.168.56.100:80 -r 192.168.56.30:80",
-        SERVES,
-        AUDIT,
-    ),
-    disturbance(
-        "dir1",
-        "ipvsadm -e -t 192.168.56.100:80 -r 192.168.56.30:80 -g -w 5",
-        SERVES,
-        AUDIT,
-    ),
-    disturbance("dir1", "ipvsadm -E -t 192.168.56.100:80 -s sed", SERVES, AUDIT),
-    disturbance(
-        "dir1",
-        "ipvsadm -a -t 192.168.56.100:80 -r 192.168.56.99:80 -g",
-        "! has /proc/net/ip_vs C0A83863:0050",
-        AUDIT,
-    ),
-    disturbance(
-        "rs1",
-        "sysctl -qw net.ipv4.conf.eth0.arp_ignore=0",
-        "read value < /proc/sys/net/ipv4/conf/eth0/arp_ignore; [ $value = 1 ]",
-        AUDIT,
-    ),
-];
+/// Beside the example's service by DR: each other method, so that everything that lvs-operator sets is there to be disturbed.
+const MORE: &str = "apiVersion: lvs-operator.io/v1alpha1
+kind: RealServer
+metadata: {name: tunnel1, namespace: shop, labels: {app: tunnel}}
+spec: {nodeName: rs1, addresses: [192.168.56.30]}
+---
+apiVersion: lvs-operator.io/v1alpha1
+kind: RealServer
+metadata: {name: tunnel2, namespace: shop, labels: {app: tunnel}}
+spec: {nodeName: rs2, addresses: [192.168.56.40]}
+---
+apiVersion: lvs-operator.io/v1alpha1
+kind: RealServer
+metadata: {name: plain1, namespace: shop, labels: {app: plain}}
+spec: {addresses: [192.168.56.30, 'fd56::30']}
+---
+apiVersion: lvs-operator.io/v1alpha1
+kind: RealServer
+metadata: {name: plain2, namespace: shop, labels: {app: plain}}
+spec: {addresses: [192.168.56.40, 'fd56::40']}
+---
+apiVersion: lvs-operator.io/v1alpha1
+kind: VirtualService
+metadata: {name: tunnel, namespace: shop}
+spec:
+  addresses: [{address: 192.168.56.151}]
+  ports: [{port: 80}]
+  scheduler: rr
+  forwardingMethod: TUN
+  tunnel: {type: GUE, port: 6080}
+  realServerSelector: {matchLabels: {app: tunnel}}
+---
+apiVersion: lvs-operator.io/v1alpha1
+kind: VirtualService
+metadata: {name: full-nat, namespace: shop}
+spec:
+  addresses: [{address: 192.168.56.160}, {address: 'fd56::160'}]
+  ports: [{port: 80}]
+  scheduler: rr
+  forwardingMethod: FullNAT
+  realServerSelector: {matchLabels: {app: plain}}
+---
+apiVersion: lvs-operator.io/v1alpha1
+kind: VirtualService
+metadata: {name: nat, namespace: shop}
+spec:
+  addresses: [{address: 192.168.56.130}]
+  ports: [{port: 80}]
+  forwardingMethod: NAT
+  persistence: {}
+  realServerSelector: {matchLabels: {app: plain}}
+";
+/// Nobody's default.
+const GROUP: &str = r#"{"spec": {"timeouts": {"tcpSeconds": 901, "tcpFinSeconds": 121, "udpSeconds": 301},
+    "allowedCIDRs": ["192.168.56.0/24", "fd56::/64"]}}"#;
 
 /// What strangers own on the director: made, looked for, and taken back.
 const STRANGERS: &str =
@@ -104,23 +116,27 @@ const STRANGERS: &str =
     ipvsadm -A -f 7 -s rr; ipvsadm -A -u 192.168.56.100:53 -s rr
     nft add table ip stranger; nft add chain ip stranger input; nft add rule ip stranger input tcp dport 9 drop
     ip address add 10.77.0.1/32 dev lo";
-const LOOK: &str = "ipvsadm -Sn | grep -v -e ':80 -s' -e '100:80 ' | grep .; nft list table ip stranger
+const LOOK: &str =
+    "ipvsadm -Sn | grep -e ' 192.168.56.10:8080 ' -e ' -f 7 ' -e ' 192.168.56.100:53 '; nft list table ip stranger
     ip -o address show dev lo | grep 10.77.0.1";
+/// What stands in place of our services after one of the flushes.
+const NO_REPLACEMENTS: &str = "for port in $(ipvsadm -Sn | sed -n 's/^-A -t 192.168.56.10:\\([0-9]*\\) .*/\\1/p'); do
+        ipvsadm -D -t 192.168.56.10:$port; done";
 const NO_STRANGERS: &str = "ipvsadm -D -t 192.168.56.10:8080; ipvsadm -D -f 7; ipvsadm -D -u 192.168.56.100:53
     nft delete table ip stranger; ip address del 10.77.0.1/32 dev lo";
 
 fn drift(scene: &Scene) -> Result<()> {
     // The flushes with the audit that is the default: it could hide that the cheap look sees nothing.
     let before = shop::open(scene, &topology::one_lan(&NODES), &AgentOptions::default())?;
-    shop::serve(scene, "dr", "web")?;
-    let running = RunningClient::start(&*scene.host("client")?, "http://192.168.56.100", 25)?;
-    let mut slow = play(scene, FLUSHES)?;
+    serve(scene)?;
+    let clients = Clients::start(scene)?;
+    let mut played = table::play(scene, rows::flushes())?;
     audit_often(scene)?;
     let dir1 = scene.host("dir1")?;
-    dir1.run("ipvsadm -D -t 192.168.56.10:8080")?;
+    dir1.shell(NO_REPLACEMENTS)?;
     dir1.shell(STRANGERS)?;
     let strangers = dir1.shell(LOOK)?;
-    slow.extend(play(scene, DISTURBANCES)?);
+    played.extend(table::play(scene, rows::others())?);
     ensure!(
         dir1.shell(LOOK)? == strangers,
         "not left alone:\n{strangers}\n{}",
@@ -128,13 +144,24 @@ fn drift(scene: &Scene) -> Result<()> {
     );
     scene.step(&format!("strangers stayed: {}", strangers.lines().count()));
     calm(scene, &dir1)?;
-    let answers = running.stop()?;
-    scene.step(&format!("a client, all the time: {answers}"));
+    table::judged(scene, played, clients)?;
     told(scene)?;
-    ensure!(slow.is_empty(), "too slow: {slow:#?}");
     dir1.shell(NO_STRANGERS)?;
     scene.host("rs1")?.run("ip link del eth7")?;
+    scene.delete(MORE)?;
     shop::close(scene, "dr", &before)
+}
+
+/// A service by each method.
+fn serve(scene: &Scene) -> Result<()> {
+    shop::serve(scene, "dr", "web")?;
+    let patch = ["patch", "directorgroup", "default", "--type=merge", "-p", GROUP];
+    scene.control_plane().kubectl(&patch, None)?;
+    scene.apply(MORE)?;
+    for service in ["tunnel", "full-nat", "nat"] {
+        shop::ready(scene, service)?;
+    }
+    Ok(())
 }
 
 fn audit_often(scene: &Scene) -> Result<()> {
@@ -149,30 +176,6 @@ fn audit_often(scene: &Scene) -> Result<()> {
         shop::agent_ready(scene, name)?;
     }
     Ok(())
-}
-
-/// Returns those that took longer than they may.
-fn play(scene: &Scene, disturbances: &[Disturbance]) -> Result<Vec<String>> {
-    let mut slow = Vec::new();
-    for Disturbance {
-        host,
-        by,
-        healed,
-        within,
-    } in disturbances
-    {
-        let machine = scene.host(host)?;
-        let disturb = format!("{HAS}; {by}");
-        let took = oracle::healed_after(&machine, &disturb, healed, LIMIT)?;
-        let line = format!("{took:>6.2?} of {within:?}  {host}: {by}");
-        scene.step(&line);
-        if took > *within {
-            slow.push(line);
-        }
-        // The next one is another's doing, not the same breath.
-        thread::sleep(Duration::from_millis(300));
-    }
-    Ok(slow)
 }
 
 /// Whoever repairs for ever, repairs himself.
