@@ -11,6 +11,8 @@ pub const KEEP: &str = "LVS_LAB_KEEP";
 pub const LONG: &str = "LVS_LONG";
 /// Set by `cargo xtask lab --write`: what a run generates is written, not compared.
 pub const WRITE: &str = "LVS_LAB_WRITE";
+/// Where the lab's random tests begin, instead of at 1.
+pub const SEED: &str = "LVS_LAB_SEED";
 /// `kvm` or `tcg`, instead of trying.
 pub const ACCELERATOR: &str = "LVS_LAB_ACCELERATOR";
 

@@ -28,6 +28,8 @@ mod itself;
 mod matrix;
 #[path = "lab/persistence.rs"]
 mod persistence;
+#[path = "lab/random_sets.rs"]
+mod random_sets;
 #[path = "lab/reboot.rs"]
 mod reboot;
 #[path = "lab/refused.rs"]
@@ -53,6 +55,7 @@ fn all() -> Vec<Entry> {
         codec::TESTS,
         matrix::BY_HAND,
         matrix::TESTS,
+        random_sets::TESTS,
         schedulers::TESTS,
         persistence::TESTS,
         confined::TESTS,
