@@ -162,8 +162,10 @@ pub enum TunnelChecksum {
 }
 
 /// A client meets the same real server again: `ipvsadm -p`.
+// One value: where a map loses all its fields to one that is applied empty, the API server makes null of it, and refuses that.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
 pub struct Persistence {
     /// For how long after its last connection ended.
     #[serde(default = "default_persistence_seconds")]

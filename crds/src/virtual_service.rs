@@ -205,17 +205,35 @@ pub struct VirtualServiceSummary {
 mod tests {
     use super::*;
     use kube::CustomResourceExt;
-    use serde_json::Value;
+    use serde_json::{Map, Value};
+
+    fn properties() -> Map<String, Value> {
+        let crd = serde_json::to_value(VirtualService::crd()).unwrap();
+        let spec = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties";
+        crd.pointer(spec).and_then(Value::as_object).unwrap().clone()
+    }
 
     /// Server-side apply takes an empty set away when it follows one that was not empty.
     #[test]
     fn lists_that_may_be_empty_and_then_mean_something_are_one_value() {
-        let crd = serde_json::to_value(VirtualService::crd()).unwrap();
-        let spec = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties";
-        let properties = crd.pointer(spec).and_then(Value::as_object).unwrap();
+        let properties = properties();
         let lists = properties.iter().filter(|(_, schema)| schema["type"] == "array");
         for (name, schema) in lists.filter(|(_, schema)| schema["minItems"].is_null()) {
             assert_eq!(schema["x-kubernetes-list-type"], "atomic", "{name}");
+        }
+    }
+
+    /// It makes null of an empty map that follows one that was not.
+    #[test]
+    fn maps_that_may_be_empty_are_one_value() {
+        let properties = properties();
+        let maps = properties.iter().filter(|(_, schema)| schema["type"] == "object");
+        let may_be_empty =
+            |schema: &Value| schema["required"].is_null() && schema["x-kubernetes-validations"].is_null();
+        let found: Vec<_> = maps.filter(|(_, schema)| may_be_empty(schema)).collect();
+        assert!(found.iter().any(|(name, _)| *name == "persistence"));
+        for (name, schema) in found {
+            assert_eq!(schema["x-kubernetes-map-type"], "atomic", "{name}");
         }
     }
 }
