@@ -1,4 +1,5 @@
-//! Random valid manifests: is what ipvsadm then prints what they say? And after other ones in their place? And does nothing stay of them?
+//! Random valid manifests: is what ipvsadm then prints what they say? And after other ones in their place? And does
+//! nothing stay of them?
 //!
 //! What is expected is worked out from the manifests alone, by code that shares nothing with lvs-operator. Sets stand beside
 //! each other, each in a namespace and on VIPs of its own: the API's round trips are what takes time, and they overlap.

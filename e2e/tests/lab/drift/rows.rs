@@ -1,7 +1,7 @@
 //! What somebody else may do to what is ours, a row each: how, when it counts as repaired, and within which time that must be.
 //!
-//! A route is in no row: lvs-operator sets none. What the kernel gives no notice of — a single IPVS entry, a sysctl, a GUE port,
-//! timeouts — is found by the next audit.
+//! A route is in no row: lvs-operator sets none. What the kernel gives no notice of — a single IPVS entry, a sysctl, a
+//! GUE port, timeouts — is found by the next audit.
 
 use std::time::Duration;
 

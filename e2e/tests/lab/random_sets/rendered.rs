@@ -1,5 +1,5 @@
-//! What manifests ask of the nodes, in the words of ipvsadm and ip. By the API's documentation and from the manifests alone: nothing
-//! here knows how lvs-operator does it.
+//! What manifests ask of the nodes, in the words of ipvsadm and ip. By the API's documentation and from the manifests
+//! alone: nothing here knows how lvs-operator does it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
