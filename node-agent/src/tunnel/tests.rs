@@ -134,6 +134,11 @@ fn a_foreign_tunnel_keeps_the_packets_of_everybody_but_the_directors() {
     expect![[r#"
         tunl0 is not of lvs-operator's doing, and its network reaches 10.20.0.20 by ipip packets, too: taking the director's would take those; choose another tunnel.type
     "#]].assert_eq(&to(&peer, &["10.20.0.20"]));
+    // Whom the kernel would give its packets to; but beside a device for any, only directors may send.
+    let to_one = beside("one", foreign(TunnelKind::Ipip, "10.20.0.30", "10.20.0.77", true));
+    expect![[r#"
+        ip link add lvs-ipip-e2b266 type ipip local 10.20.0.30 remote 10.20.0.20 && ip link set lvs-ipip-e2b266 up alias lvs-operator
+    "#]].assert_eq(&to(&to_one, &["10.20.0.20"]));
     let taken = beside("mine", foreign(TunnelKind::Ipip, "10.20.0.30", "10.20.0.20", true));
     expect![[r#"
         mine is not of lvs-operator's doing and unwraps ipip packets from 10.20.0.20 to 10.20.0.30: remove it, or choose another tunnel.type
@@ -145,7 +150,6 @@ fn a_foreign_tunnel_that_takes_nothing_of_ours_changes_nothing() {
     let harmless = [
         foreign(TunnelKind::Ipip, "0.0.0.0", "0.0.0.0", false),
         foreign(TunnelKind::Ipip, "10.20.0.99", "0.0.0.0", true),
-        foreign(TunnelKind::Ipip, "10.20.0.30", "10.20.0.77", true),
         foreign(TunnelKind::Gre, "0.0.0.0", "0.0.0.0", true),
         foreign(TunnelKind::Ip6tnl, "::", "::", true),
     ];

@@ -129,9 +129,10 @@ fn gue_port(port: Option<i32>) -> Result<u16, Obstacle> {
     port.filter(|port| *port != 0).ok_or(Obstacle::NoPort)
 }
 
-/// The outer sources for which devices are made. One device for any of them, unless it would take the packets of a foreign
-/// device (Calico's `tunl0`): the kernel prefers the device that names this host's address to one that names none, and one
-/// that names both ends to all others. Then there is a device for each director, and the rest stays where it was.
+/// The outer sources for which devices are made. One device for any of them, unless a foreign device (Calico's `tunl0`, or
+/// one to a single other host) would lose its packets: the kernel prefers the device that names this host's address to one
+/// that names none, and one that names both ends to all others; and beside a device for any, whoever is no director is
+/// dropped. Then there is a device for each director, and the rest stays where it was.
 fn remotes(
     kind: TunnelKind,
     local: IpAddr,
@@ -155,17 +156,16 @@ fn remotes(
             });
         }
     }
-    let Some((name, _)) = others
-        .iter()
-        .find(|(_, read)| read.tunnel.remote.is_none() && stands(read))
-    else {
+    let mut standing = others.into_iter().filter(|(_, read)| stands(read)).peekable();
+    let Some((name, _)) = standing.peek().copied() else {
         return Ok(vec![None]);
     };
-    let name = (*name).clone();
-    let kind = kind.as_str();
-    if let Some(director) = directors.iter().find(|director| is_peer(**director, &name, facts)) {
-        let director = *director;
-        return Err(Obstacle::Shared { name, kind, director });
+    let (name, kind) = (name.clone(), kind.as_str());
+    for (name, _) in standing.filter(|(_, read)| read.tunnel.remote.is_none()) {
+        if let Some(director) = directors.iter().find(|director| is_peer(**director, name, facts)) {
+            let (name, director) = (name.clone(), *director);
+            return Err(Obstacle::Shared { name, kind, director });
+        }
     }
     if directors.is_empty() {
         return Err(Obstacle::NoDirector { name, kind, local });
