@@ -229,6 +229,29 @@ fn tracking_of_connections_stays_with_a_retired_flow_and_goes_with_the_last() {
     assert_eq!(Ruleset::of(retired.as_ref()), ruleset);
 }
 
+/// Ports drawn at random for packets that are wrapped in UDP afterwards gave wrong checksums, and answers after a minute.
+#[test]
+fn f23_source_nat_draws_no_ports_at_random() {
+    let table = everything().table().unwrap();
+    let rules: Vec<String> = table
+        .chains
+        .values()
+        .flat_map(|chain| &chain.rules)
+        .map(ToString::to_string)
+        .collect();
+    let translating: Vec<&String> = rules
+        .iter()
+        .filter(|rule| rule.contains("masquerade") || rule.contains("snat"))
+        .collect();
+    assert!(translating.len() > 2, "{rules:#?}");
+    assert!(
+        translating
+            .iter()
+            .all(|rule| !rule.contains("flags") && !rule.contains("random")),
+        "{translating:#?}"
+    );
+}
+
 #[test]
 fn what_somebody_put_into_our_table_is_taken_out() {
     let table = everything().table().unwrap();
