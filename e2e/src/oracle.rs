@@ -50,10 +50,24 @@ pub fn counters(host: &Host) -> Result<BTreeMap<String, Counters>> {
     parse_counters(&host.run("ipvsadm -Ln --stats --exact")?)
 }
 
+/// `ipvsadm -Ln --stats --exact` of one TCP service, without its destinations: of a long table, that alone.
+///
+/// # Errors
+/// When there is no such service.
+pub fn counters_of(host: &Host, service: &str) -> Result<Counters> {
+    let all = parse_counters(&host.run(&format!("ipvsadm -Ln --stats --exact -t {service}"))?)?;
+    all.get(&format!("TCP {service}")).copied().context("no such service")
+}
+
 fn parse_counters(text: &str) -> Result<BTreeMap<String, Counters>> {
     let mut all = BTreeMap::new();
     let mut service = String::new();
-    for line in text.lines().skip(3) {
+    let entries = text.lines().filter(|line| {
+        !["IP Virtual", "Prot", "  -> Remote"]
+            .iter()
+            .any(|head| line.starts_with(head))
+    });
+    for line in entries {
         let words: Vec<_> = line.split_whitespace().collect();
         let (name, numbers) = words.split_at_checked(2).context("a short line")?;
         let key = if name[0] == "->" {

@@ -2,7 +2,7 @@
 
 mod echo;
 
-pub use echo::{ECHO, Held, ask, ask_from, echo};
+pub use echo::{ECHO, Held, Stream, ask, ask_from, echo};
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -215,6 +215,18 @@ pub fn requests(client: &Host, url: &str, number: u32) -> Result<Answers> {
     let limit = Duration::from_secs(30) + Duration::from_secs((number * PATIENCE_SECONDS).into());
     let program = curl(&format!("{url}/?[1-{number}]"), &[]).timeout(limit);
     // curl ends with the error of its last request; the lines tell more.
+    Ok(Answers::parse(&client.attempt(program)?.stderr, false))
+}
+
+/// As `requests`, all from one port. The server closes first, which leaves the client free to use its port again.
+///
+/// # Errors
+/// When curl cannot run.
+pub fn requests_from_port(client: &Host, port: u16, url: &str, number: u32) -> Result<Answers> {
+    let limit = Duration::from_secs(30) + Duration::from_secs((number * PATIENCE_SECONDS).into());
+    let port = port.to_string();
+    let more = ["--local-port", &port, "--ignore-content-length", "--rate", "4/s"];
+    let program = curl(&format!("{url}/?[1-{number}]"), &more).timeout(limit);
     Ok(Answers::parse(&client.attempt(program)?.stderr, false))
 }
 

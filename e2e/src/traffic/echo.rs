@@ -1,11 +1,12 @@
 //! The lab's own echo, and many endpoints at once: where the processor is emulated, a process costs 50 ms.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
 use super::{Answers, FORMAT, PATIENCE_SECONDS, READY};
+use crate::clock;
 use crate::endpoint::{Endpoint, Transport};
 use crate::guest_process::GuestProcess;
 use crate::program::Program;
@@ -96,7 +97,10 @@ fn curl(source: Option<&str>, endpoint: &Endpoint, number: u32) -> String {
 
 /// Connections that are kept, and used all the time; they end when this is dropped.
 #[derive(Debug)]
-pub struct Held(GuestProcess);
+pub struct Held {
+    process: GuestProcess,
+    number: u32,
+}
 
 impl Held {
     /// Opens a number of them to the echo behind an endpoint, one after the other.
@@ -105,10 +109,10 @@ impl Held {
     /// When one is not answered.
     pub fn open(client: &Host, endpoint: &Endpoint, number: u32) -> Result<(Self, Answers)> {
         let line = format!("/lab/lab-echo hold {endpoint}={number}");
-        let process = client.start(Program::line(&line), "hold", false)?;
+        let process = client.start(Program::line(&line), &format!("hold-{}", endpoint.at.ip()), false)?;
         process.wait_for("holding", READY)?;
         let answers = Answers::parse_by_endpoint(&process.output()?).remove(endpoint);
-        Ok((Self(process), answers.context("no connection")?))
+        Ok((Self { process, number }, answers.context("no connection")?))
     }
 
     /// Those that were lost until now, a line each.
@@ -116,8 +120,87 @@ impl Held {
     /// # Errors
     /// When the guest does not answer.
     pub fn lost(&self) -> Result<Vec<String>> {
-        let said = self.0.output()?;
+        let said = self.process.output()?;
         let lost = said.lines().filter(|line| line.starts_with("lost "));
         Ok(lost.map(str::to_owned).collect())
+    }
+
+    /// How long the slowest answer to any of them took until now.
+    ///
+    /// # Errors
+    /// When the guest does not answer.
+    pub fn slowest(&self) -> Result<Duration> {
+        let kept = self.kept()?;
+        let slowest = kept.into_iter().map(|(_, milliseconds)| milliseconds).max();
+        Ok(Duration::from_millis(slowest.unwrap_or_default()))
+    }
+
+    /// Waits until each of them was answered once more; those that were lost are the error.
+    ///
+    /// # Errors
+    /// When one is not answered in time.
+    pub fn all_answer(&self, limit: Duration) -> Result<Duration> {
+        let begin = self.kept()?.len();
+        let answered = clock::until("each connection is answered", limit, || {
+            let lost = self.lost()?;
+            ensure!(lost.is_empty(), "{lost:#?}");
+            let numbers: BTreeSet<u32> = self.kept()?.into_iter().skip(begin).map(|(number, _)| number).collect();
+            Ok((numbers.len() == self.number as usize).then_some(()))
+        });
+        Ok(answered?.1)
+    }
+
+    /// Each answer: of which connection, after how many milliseconds.
+    fn kept(&self) -> Result<Vec<(u32, u64)>> {
+        let said = self.process.output()?;
+        let answer = |line: &str| {
+            let (number, milliseconds) = line.strip_prefix("kept ")?.split_once(' ')?;
+            Some((number.parse().ok()?, milliseconds.parse().ok()?))
+        };
+        Ok(said.lines().filter_map(answer).collect())
+    }
+}
+
+/// Requests of one connection all the time, ten in a second, whether they are answered or not; they end when this is
+/// dropped.
+#[derive(Debug)]
+pub struct Stream(GuestProcess);
+
+impl Stream {
+    /// Begins.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn start(client: &Host, endpoint: &Endpoint) -> Result<Self> {
+        let line = format!("/lab/lab-echo stream {endpoint}");
+        let log = format!("stream-{}", endpoint.at.ip());
+        Ok(Self(client.start(Program::line(&line), &log, true)?))
+    }
+
+    /// Who answered each request until now, and when, by the guest's clock; nobody is `None`.
+    ///
+    /// # Errors
+    /// When the guest does not answer.
+    pub fn answers(&self) -> Result<Vec<(Duration, Option<String>)>> {
+        let said = self.0.output()?;
+        let answer = |line: &str| {
+            let (clock, server) = line.split_once(' ')?;
+            let server = (server != "-").then(|| server.to_owned());
+            Some((Duration::from_millis(clock.parse().ok()?), server))
+        };
+        Ok(said.lines().filter_map(answer).collect())
+    }
+
+    /// Waits until somebody answers that pleases; says how long that took.
+    ///
+    /// # Errors
+    /// When nobody does in time.
+    pub fn answered(&self, limit: Duration, pleases: impl Fn(&str) -> bool) -> Result<(String, Duration)> {
+        let begin = self.answers()?.len();
+        clock::until("an answer", limit, || {
+            let answers = self.answers()?;
+            let mut new = answers.into_iter().skip(begin).filter_map(|(_, server)| server);
+            Ok(new.find(|server| pleases(server)))
+        })
     }
 }

@@ -15,6 +15,10 @@ use crate::{PATIENCE, own_address, receive, say, send, socket};
 
 /// How often a connection that is kept is used.
 const PACE: Duration = Duration::from_millis(250);
+/// How long an answer to one that is kept may take: TCP sends again after pauses that double.
+const LONG_PATIENCE: Duration = Duration::from_secs(20);
+/// How often a sender that never pauses sends.
+const BEAT: Duration = Duration::from_millis(100);
 
 /// The endpoints at once, the requests to each one after the other.
 pub(crate) fn ask(from: Option<IpAddr>, wanted: &[(Endpoint, u32)]) -> Result<()> {
@@ -32,7 +36,8 @@ pub(crate) fn ask(from: Option<IpAddr>, wanted: &[(Endpoint, u32)]) -> Result<()
     Ok(())
 }
 
-/// Keeps what answered, and says it when one does not any more.
+/// Keeps what answered, each in use all the time; says each answer, by the connection's number and in milliseconds, and when
+/// one does not answer any more.
 pub(crate) fn hold(from: Option<IpAddr>, wanted: &[(Endpoint, u32)]) -> Result<()> {
     let mut kept = Vec::new();
     for (endpoint, number) in wanted {
@@ -40,23 +45,42 @@ pub(crate) fn hold(from: Option<IpAddr>, wanted: &[(Endpoint, u32)]) -> Result<(
             let begin = clock::now();
             let connection = connect(from, endpoint)?;
             say(&line(endpoint, begin, request(&connection)));
+            connection.set_read_timeout(Some(LONG_PATIENCE))?;
             kept.push((endpoint, connection));
         }
     }
     say("holding");
-    while !kept.is_empty() {
-        thread::sleep(PACE);
-        kept.retain(|(endpoint, connection)| {
-            let begin = clock::now();
-            let answer = request(connection);
-            let lives = answer.is_ok();
-            if !lives {
-                say(&format!("lost {}", line(endpoint, begin, answer)));
-            }
-            lives
-        });
-    }
+    thread::scope(|scope| {
+        for (number, (endpoint, connection)) in kept.iter().enumerate() {
+            // One that waits must not keep the others waiting.
+            scope.spawn(move || use_up(number, endpoint, connection));
+        }
+    });
     Ok(())
+}
+
+fn use_up(number: usize, endpoint: &Endpoint, connection: &Socket) {
+    loop {
+        thread::sleep(PACE);
+        let begin = clock::now();
+        match request(connection) {
+            Ok(_) => say(&format!("kept {number} {}", begin.elapsed().as_millis())),
+            Err(error) => return say(&format!("lost {}", line(endpoint, begin, Err(error)))),
+        }
+    }
+}
+
+/// Sends from one port all the time, and says who answers, or `-`.
+pub(crate) fn stream(from: Option<IpAddr>, endpoint: &Endpoint) -> Result<()> {
+    let connection = connect(from, endpoint)?;
+    connection.set_read_timeout(Some(BEAT))?;
+    loop {
+        let begin = clock::now();
+        let answer = request(&connection).ok();
+        let server = answer.as_deref().and_then(|answer| answer.split(' ').next());
+        say(server.unwrap_or("-"));
+        thread::sleep(BEAT.saturating_sub(begin.elapsed()));
+    }
 }
 
 fn connect(from: Option<IpAddr>, endpoint: &Endpoint) -> io::Result<Socket> {

@@ -5,6 +5,7 @@
 //! lab-echo serve NAME ENDPOINT…              answers, for ever
 //! lab-echo ask [--from ADDRESS] ENDPOINT=N…  N requests to each endpoint, each of a new connection; endpoints at once
 //! lab-echo hold [--from ADDRESS] ENDPOINT=N  N connections, one after the other, kept open and used until it ends
+//! lab-echo stream [--from ADDRESS] ENDPOINT  requests of one connection all the time, and who answers
 //! ```
 
 mod client;
@@ -31,7 +32,7 @@ fn main() -> ExitCode {
 }
 
 fn run(words: &[String]) -> Result<()> {
-    let (task, rest) = words.split_first().context("serve, ask or hold")?;
+    let (task, rest) = words.split_first().context("serve, ask, hold or stream")?;
     if task == "serve" {
         let (name, endpoints) = rest.split_first().context("a name")?;
         let endpoints = endpoints.iter().map(|word| word.parse()).collect::<Result<Vec<_>>>()?;
@@ -41,11 +42,14 @@ fn run(words: &[String]) -> Result<()> {
         [flag, address, rest @ ..] if flag == "--from" => (Some(address.parse()?), rest),
         _ => (None, rest),
     };
+    if task == "stream" {
+        return client::stream(from, &rest.first().context("an endpoint")?.parse()?);
+    }
     let wanted = rest.iter().map(|word| wanted(word)).collect::<Result<Vec<_>>>()?;
     match task.as_str() {
         "ask" => client::ask(from, &wanted),
         "hold" => client::hold(from, &wanted),
-        other => bail!("{other} is none of serve, ask and hold"),
+        other => bail!("{other} is none of serve, ask, hold and stream"),
     }
 }
 
