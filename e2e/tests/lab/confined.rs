@@ -13,7 +13,7 @@ use crate::shop::{self, NODES};
 
 pub(crate) const TESTS: &[(&str, Test)] = &[
     ("confined::the_chart_s_container_is_enough", as_in_the_chart),
-    ("confined::without_writable_sysctls_it_says_so", without_sysctls),
+    ("confined::f25_without_writable_sysctls_it_says_so", without_sysctls),
 ];
 
 const VIP: &str = "192.168.56.100";

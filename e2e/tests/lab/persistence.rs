@@ -13,16 +13,18 @@ use e2e::{clock, traffic};
 use crate::shop::{self, LIMIT, NODES};
 
 pub(crate) const TESTS: &[(&str, Test)] = &[
-    ("persistence::by_port_across_ports_and_by_mark", kinds),
-    ("persistence::ends", ends),
+    ("persistence::case_24_by_port_across_ports_and_by_mark", kinds),
+    ("persistence::f7_ends_and_leaves_a_quiesced_real_server", ends),
 ];
 
-/// What somebody else's rules do, as the example's README says.
+/// What somebody else's rules do: as the example's README says; and a bit in the mark of packets that ours is for, as
+/// kube-proxy and others set it.
 const MARKS: &str = "nft -f - <<END
 table ip marks {
     chain in {
         type filter hook prerouting priority mangle;
         ip daddr 192.168.56.173 tcp dport { 80, 443 } meta mark set 10
+        ip daddr 192.168.56.172 meta mark set meta mark | 0x4000
     }
 }
 END";
@@ -173,6 +175,19 @@ fn ends(scene: &Scene) -> Result<()> {
     ensure!(
         second.iter().all(|server| *server != first[0]),
         "{first:?}, then {second:?}"
+    );
+    // The client's template says where it was; a real server of weight 0 gets nobody new, him neither.
+    shop::patch(scene, &format!("realserver/{}", second[0]), r#"{"weight":0}"#)?;
+    shop::table(&director, "it is quiesced", |lines| {
+        lines
+            .iter()
+            .any(|line| line.starts_with("-a -u") && line.ends_with("-w 0"))
+    })?;
+    let third = met()?;
+    scene.step(&format!("f7: {} quiesced, then {}", second[0], third[0]));
+    ensure!(
+        third.iter().all(|server| *server == first[0]),
+        "f7: {second:?}, then {third:?}"
     );
     Ok(())
 }
