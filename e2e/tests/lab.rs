@@ -10,6 +10,8 @@ use e2e::settings;
 use e2e::shop;
 use libtest_mimic::{Arguments, Failed, Trial};
 
+#[path = "lab/cases.rs"]
+mod cases;
 #[path = "lab/changes.rs"]
 mod changes;
 #[path = "lab/codec.rs"]
@@ -63,6 +65,7 @@ fn all() -> Vec<Entry> {
         security::TESTS,
         changes::TESTS,
         drift::TESTS,
+        cases::TESTS,
         survival::TESTS,
         reboot::TESTS,
         faults::TESTS,

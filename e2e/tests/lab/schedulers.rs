@@ -234,13 +234,8 @@ fn chosen(client: &Host, sources: &[String], vip: u8) -> Result<BTreeMap<String,
     Ok(chosen)
 }
 
-/// fo goes to the next weight; sh and mh, by their fallback flags, refuse nobody, and mh leaves the others where they are.
+/// fo goes to the next weight. What sh and mh do then is a case of its own.
 fn when_the_first_is_quiesced(scene: &Scene, client: &Host) -> Result<()> {
-    let sources: Vec<_> = CLIENTS.map(|last| format!("192.168.56.{last}")).collect();
-    let before = [
-        chosen(client, &sources, vip("sh"))?,
-        chosen(client, &sources, vip("mh"))?,
-    ];
     shop::patch(scene, "realserver/rs1", r#"{"weight":0}"#)?;
     shop::table(&*scene.host("dir1")?, "rs1 has weight 0 everywhere", |lines| {
         let of_rs1 = lines.iter().filter(|line| line.contains("-r 192.168.56.30:"));
@@ -249,20 +244,5 @@ fn when_the_first_is_quiesced(scene: &Scene, client: &Host) -> Result<()> {
     })?;
     let (_held, answers) = Held::open(client, &endpoint(vip("fo"))?, 4)?;
     ensure!(answers.order.iter().all(|server| server == "rs2"), "fo: {answers}");
-    for (scheduler, before) in ["sh", "mh"].iter().zip(before) {
-        let after = chosen(client, &sources, vip(scheduler))?;
-        let moved = before
-            .iter()
-            .filter(|(source, server)| after.get(*source) != Some(server));
-        let (left, others): (Vec<_>, Vec<_>) = moved.partition(|(_, server)| *server == "rs1");
-        scene.step(&format!(
-            "{scheduler}: of 16 clients, {} left rs1 and {} others moved",
-            left.len(),
-            others.len()
-        ));
-        ensure!(!after.values().any(|server| server == "rs1"), "{scheduler}: {after:?}");
-        // sh deals its buckets out anew by the new weights; mh is there for moving few.
-        ensure!(*scheduler == "sh" || others.len() <= 2, "{scheduler} moved {others:?}");
-    }
     Ok(())
 }
