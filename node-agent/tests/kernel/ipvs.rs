@@ -46,6 +46,27 @@ fn one_refusal_of_three_hundred_is_attributed_and_disturbs_nobody() {
     assert_eq!(linux.service_count(), Ok(1));
 }
 
+/// Kernels have given the first network namespace more knobs than others.
+#[test]
+#[ignore = "needs root, network namespaces and ip_vs"]
+fn f26_a_namespace_that_is_not_the_first_has_every_knob_and_keeps_it_to_itself() {
+    let mut linux = namespace();
+    let peer = Peer::new();
+    assert_eq!(linux.apply(&[add_service("rr", 80)]), [Ok(())]);
+    assert_eq!(peer.run("ipvsadm -Sn"), "");
+    for knob in [Knob::Conntrack, Knob::ExpireQuiescentTemplate] {
+        let sysctl = Sysctl::of_node(knob);
+        assert_eq!(linux.sysctl(&sysctl), Ok(Some(0)), "{sysctl}");
+        let set = Change::SetSysctl {
+            sysctl: sysctl.clone(),
+            value: 1,
+        };
+        assert_eq!(linux.apply(&[set]), [Ok(())]);
+        assert_eq!(run("sysctl", &format!("-n {sysctl}")), "1\n");
+        assert_eq!(peer.run(&format!("sysctl -n {sysctl}")), "0\n");
+    }
+}
+
 #[test]
 #[ignore = "needs root, network namespaces and ip_vs"]
 fn a_missing_scheduler_is_named_and_what_is_gone_is_done() {
