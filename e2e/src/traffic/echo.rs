@@ -141,13 +141,15 @@ impl Held {
     /// When one is not answered in time.
     pub fn all_answer(&self, limit: Duration) -> Result<Duration> {
         let begin = self.kept()?.len();
-        let answered = clock::until("each connection is answered", limit, || {
+        let (lost, took) = clock::until("each connection is answered", limit, || {
             let lost = self.lost()?;
-            ensure!(lost.is_empty(), "{lost:#?}");
-            let numbers: BTreeSet<u32> = self.kept()?.into_iter().skip(begin).map(|(number, _)| number).collect();
-            Ok((numbers.len() == self.number as usize).then_some(()))
-        });
-        Ok(answered?.1)
+            let kept = self.kept()?.into_iter().skip(begin);
+            let numbers: BTreeSet<u32> = kept.map(|(number, _)| number).collect();
+            let decided = !lost.is_empty() || numbers.len() == self.number as usize;
+            Ok(decided.then_some(lost))
+        })?;
+        ensure!(lost.is_empty(), "{lost:#?}");
+        Ok(took)
     }
 
     /// Each answer: of which connection, after how many milliseconds.
