@@ -48,6 +48,17 @@ pub(crate) fn refused(world: &World) -> Vec<Key> {
     refused.map(|(key, _)| key.clone()).collect()
 }
 
+/// RealServers that a service refuses.
+pub(crate) fn refused_servers(world: &World) -> Vec<Key> {
+    let all = world.api.real_servers.objects.iter();
+    let is_refused = |server: &RealServer| {
+        let status = server.status.as_ref();
+        status.is_some_and(|status| status_of(&status.conditions, "Accepted").starts_with("False"))
+    };
+    let refused = all.filter(|(_, server)| is_refused(server));
+    refused.map(|(key, _)| key.clone()).collect()
+}
+
 /// Nobody is refused without a reason: a VIP that is not permitted, or that somebody else has or wants.
 pub(crate) fn check_refusals(world: &World) -> Result<(), Violation> {
     for key in refused(world) {

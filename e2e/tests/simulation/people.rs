@@ -276,10 +276,14 @@ fn delete_server(world: &mut World) {
     let keys: Vec<Key> = world.api.real_servers.objects.keys().cloned().collect();
     let which = world.random.below(keys.len());
     if let Some(key) = keys.get(which) {
-        world.note(|| format!("somebody deletes RealServer {key}"));
-        let stamp = world.api.stamp(world.now);
-        let _: Result<(), _> = world.api.real_servers.delete(stamp, key);
+        remove_server(world, key);
     }
+}
+
+pub(crate) fn remove_server(world: &mut World, key: &Key) {
+    world.note(|| format!("somebody deletes RealServer {key}"));
+    let stamp = world.api.stamp(world.now);
+    let _: Result<(), _> = world.api.real_servers.delete(stamp, key);
 }
 
 fn delete_placement(world: &mut World) {

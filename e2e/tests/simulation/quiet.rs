@@ -24,6 +24,14 @@ pub(crate) fn down(world: &mut World) -> Result<(), Violation> {
     if !refused.is_empty() {
         rest(world)?;
     }
+    // An edit that is refused leaves a real server as it serves: what is asked for does not say what that is.
+    let refused = model::refused_servers(world);
+    for key in &refused {
+        people::remove_server(world, key);
+    }
+    if !refused.is_empty() {
+        rest(world)?;
+    }
     model::check(world)?;
     restart_everybody(world)?;
     world.note(|| "---- everything is deleted".to_owned());
