@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use ipvs::{DestinationConfig, DestinationKey, Service, ServiceConfig, ServiceKey, Table, Timeouts};
 
 use crate::kernel::{Kernel, KernelError};
-use crate::state::{AddressConfig, AddressKey, Facts, Requirement, Sysctl};
+use crate::state::{AddressConfig, AddressKey, Facts, KernelState, Requirement, Sysctl};
 use crate::tunnel::{GuePort, Receiver};
 
 mod nftables;
@@ -131,6 +131,13 @@ impl Observed {
     pub fn fulfils(&self, sysctl: &Sysctl, requirement: Requirement) -> bool {
         let all = self.sysctl(&Sysctl::of_all(sysctl.knob));
         self.sysctl(sysctl).is_some_and(|own| requirement.holds(own, all))
+    }
+
+    /// A knob of the whole node that is asked for and is not there. One of an interface that is gone is no want.
+    pub fn missing_knob<'a>(&self, desired: &'a KernelState) -> Option<&'a Sysctl> {
+        let of_node = desired.sysctls.keys().filter(|sysctl| sysctl.interface.is_none());
+        let mut missing = of_node.filter(|sysctl| self.blind.is_none() && self.sysctl(sysctl).is_none());
+        missing.next()
     }
 
     /// Reads links, addresses, routes.

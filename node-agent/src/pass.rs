@@ -221,6 +221,7 @@ impl<K: Kernel, J: Journal> Node<K, J> {
         let observed = &self.observed;
         matches!(observed.ipvs, Ipvs::Failed(_))
             || observed.blind.is_some()
+            || observed.missing_knob(&desired.state).is_some()
             || matches!(observed.timeouts, Some(Err(_)))
             || matches!(observed.gue_ports, GuePorts::Failed(_))
             || observed.lacks_ruleset(&desired.state)

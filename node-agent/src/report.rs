@@ -133,6 +133,12 @@ impl<'a> Evidence<'a> {
         if let Some(error) = self.unread(placed, &concern) {
             return Verdict::no(reason_of(error), error.to_string());
         }
+        if let Some(sysctl) = self.observed.missing_knob(&self.desired.state)
+            && concern.covers_sysctl(sysctl)
+        {
+            let error = KernelError::NoSysctl { sysctl: sysctl.clone() };
+            return Verdict::no(reason_of(&error), error.to_string());
+        }
         if let Some((change, error)) = self.refusals.iter().find(|(change, _)| concern.covers(change)) {
             return Verdict::no(reason_of(error), format!("{}: {error}", change.brief()));
         }

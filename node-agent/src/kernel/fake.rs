@@ -186,6 +186,11 @@ impl FakeKernel {
         self.sysctls.insert(sysctl, value);
     }
 
+    /// The module goes to which a knob belongs.
+    pub fn remove_sysctl(&mut self, sysctl: &Sysctl) {
+        self.sysctls.remove(sysctl);
+    }
+
     /// What a file of sysctl.d sets at every boot, and now.
     pub fn set_boot_sysctl(&mut self, sysctl: Sysctl, value: i64) {
         self.boot_sysctls.insert(sysctl.clone(), value);

@@ -81,7 +81,7 @@ impl Concern {
     }
 
     /// Sysctls are the node's: they concern every Placement of the kind that asks for them.
-    fn covers_sysctl(&self, sysctl: &Sysctl) -> bool {
+    pub(super) fn covers_sysctl(&self, sysctl: &Sysctl) -> bool {
         match sysctl.knob.is_of_host() {
             true => self.is_host,
             false => self.is_director || self.is_member,

@@ -390,3 +390,25 @@ director:
         assert_eq!(held, [VIP], "{marked}");
     }
 }
+
+#[test]
+fn f25_a_knob_that_the_node_has_not_is_named_and_looked_for_again() {
+    let mut node = node();
+    let knob = Sysctl::of_node(Knob::Conntrack);
+    node.kernel().remove_sysctl(&knob);
+    let full_nat = DIRECTOR.replace("forwardingMethod: DR", "forwardingMethod: FullNAT");
+    let outcome = pass(&mut node, &api(&full_nat));
+    assert_eq!(
+        programmed(&outcome),
+        (
+            "False",
+            "ModuleMissing",
+            "the kernel has no net.ipv4.vs.conntrack: load the module that it belongs to on this node"
+        )
+    );
+    assert!(outcome.unfinished);
+    node.kernel().set_sysctl(knob.clone(), 0);
+    let outcome = pass(&mut node, &api(&full_nat));
+    assert_eq!(programmed(&outcome).0, "True");
+    assert_eq!(node.observed().sysctl(&knob), Some(1));
+}
