@@ -13,9 +13,9 @@ const FLUSH: Duration = Duration::from_millis(1500);
 const AT_ONCE: Duration = Duration::from_millis(500);
 /// The kernel notifies, too, but only nft can tell what is there: under emulation it takes a second to start, to list the
 /// ruleset, and to change it.
-const BY_NFT: Duration = Duration::from_millis(2000);
+const BY_NFT: Duration = Duration::from_millis(3000);
 /// An audit reads everything, nftables too, before anything is repaired.
-const BY_AUDIT: Duration = AUDIT.saturating_add(Duration::from_millis(1000));
+const BY_AUDIT: Duration = AUDIT.saturating_add(Duration::from_millis(1500));
 
 /// Looks into files without a fork: a process costs as much here as a repair. `$D` is the device that unwraps GUE.
 pub(crate) const WORDS: &str =
