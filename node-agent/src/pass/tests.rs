@@ -399,7 +399,7 @@ fn a_foreign_service_on_our_vip_and_port_is_reported_and_not_overwritten() {
 }
 
 #[test]
-fn f26_with_the_ledger_lost_what_is_on_our_vip_is_ours() {
+fn with_the_ledger_lost_what_is_on_our_vip_is_ours() {
     let mut first = node();
     pass(&mut first, &api(DIRECTOR));
     let (kernel, _) = first.into_parts();
