@@ -97,26 +97,6 @@ pub enum Freshness {
 const DUMPS: usize = 5;
 
 impl Observed {
-    /// Whether all but the IPVS table, which is compared service by service, is the same.
-    pub fn is_same_beside_services(&self, other: &Self) -> bool {
-        let Self {
-            ipvs: _,
-            order: _,
-            timeouts,
-            gue_ports,
-            addresses,
-            sysctls,
-            nftables,
-            connections,
-            blind,
-            facts,
-        } = self;
-        (timeouts, gue_ports, addresses, sysctls)
-            == (&other.timeouts, &other.gue_ports, &other.addresses, &other.sysctls)
-            && (nftables, connections, blind, facts)
-                == (&other.nftables, &other.connections, &other.blind, &other.facts)
-    }
-
     /// VIPs that this node holds by our doing.
     pub fn vips(&self) -> BTreeSet<IpAddr> {
         self.addresses.keys().map(|key| key.address).collect()

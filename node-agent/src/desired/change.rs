@@ -4,6 +4,7 @@
 //! whole state takes a tenth of a second to derive; the services of one Placement, some microseconds.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem::take;
 use std::net::IpAddr;
 
 use ipvs::{Service, ServiceKey};
@@ -32,13 +33,15 @@ pub fn service_change(
     if !others || !known.problems.is_empty() {
         return None;
     }
-    let (before, _) = of_director(former, facts, hosted);
-    let (after, problems) = of_director(now, facts, hosted);
-    if !problems.is_empty() || !is_same_beside_services(&before, &after) {
+    let (mut before, _) = of_director(former, facts, hosted);
+    let (mut after, problems) = of_director(now, facts, hosted);
+    let services = (take(&mut before.ipvs.services), take(&mut after.ipvs.services));
+    // What is left is everything beside the services.
+    if !problems.is_empty() || before != after {
         return None;
     }
     let had = &known.state.ipvs.services;
-    let (before, mut after) = (before.ipvs.services, after.ipvs.services);
+    let (before, mut after) = services;
     // A service that another Placement has is nobody's to change from here.
     if after
         .keys()
@@ -62,20 +65,6 @@ fn of_director(placed: &Placed, facts: &Facts, hosted: &BTreeSet<IpAddr>) -> (Ke
     let part = placed.spec.director.as_ref();
     let problems = part.map(|part| director::add(&mut state, part, facts, hosted));
     (state, problems.unwrap_or_default())
-}
-
-fn is_same_beside_services(one: &KernelState, other: &KernelState) -> bool {
-    let KernelState {
-        ipvs: _,
-        addresses,
-        sysctls,
-        unwrapping,
-        timeouts,
-        ruleset,
-        serves,
-    } = one;
-    (addresses, sysctls, unwrapping) == (&other.addresses, &other.sysctls, &other.unwrapping)
-        && (timeouts, ruleset, serves) == (&other.timeouts, &other.ruleset, &other.serves)
 }
 
 impl Desired {

@@ -1,6 +1,7 @@
 //! What is noticed between passes: what the kernel tells, the cheap look, and the audit.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::mem::take;
 
 use ipvs::ServiceKey;
 
@@ -8,7 +9,7 @@ use super::Node;
 use crate::kernel::notify::Committed;
 use crate::kernel::{Kernel, KernelError};
 use crate::ledger::Journal;
-use crate::observed::{Freshness, GuePorts, Ipvs, Observed};
+use crate::observed::{Freshness, GuePorts, Ipvs};
 
 /// How far the running audit is.
 #[derive(Clone, Debug, Default)]
@@ -82,19 +83,9 @@ impl<K: Kernel, J: Journal> Node<K, J> {
     }
 
     fn audit_beside_services(&mut self) -> bool {
-        // Without the table, which is the greater part of it.
-        let before = Observed {
-            ipvs: Ipvs::Unread,
-            order: BTreeMap::new(),
-            timeouts: self.observed.timeouts.clone(),
-            gue_ports: self.observed.gue_ports.clone(),
-            addresses: self.observed.addresses.clone(),
-            sysctls: self.observed.sysctls.clone(),
-            nftables: self.observed.nftables.clone(),
-            connections: self.observed.connections.clone(),
-            blind: self.observed.blind.clone(),
-            facts: self.observed.facts.clone(),
-        };
+        // The table is the greater part of the picture, and is none of this: it is set aside, not copied.
+        let (ipvs, order) = (take(&mut self.observed.ipvs), take(&mut self.observed.order));
+        let before = self.observed.clone();
         let _: Result<(), KernelError> = self.observed.read_network(&mut self.kernel);
         self.observed
             .read_sysctls(&mut self.kernel, &self.knobs, Freshness::Anew);
@@ -105,7 +96,9 @@ impl<K: Kernel, J: Journal> Node<K, J> {
         }
         self.observed.read_nftables(&mut self.kernel);
         self.observed.read_firewalls(&mut self.kernel);
-        !self.observed.is_same_beside_services(&before)
+        let differs = self.observed != before;
+        (self.observed.ipvs, self.observed.order) = (ipvs, order);
+        differs
     }
 
     fn audit_gue_ports(&mut self) {

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use jiff::Timestamp;
 
+use super::reading::Stale;
 use super::{Node, Outcome, Reach};
 use crate::desired::{Desired, ServiceChange, hosted, service_change};
 use crate::kernel::{Kernel, KernelError};
@@ -24,7 +25,7 @@ impl<K: Kernel, J: Journal> Node<K, J> {
     /// What the next passes may stand on, after one that left nothing to do.
     pub(super) fn found(&self, desired: Desired) -> Option<Ground> {
         let is_settled = self.view.is_complete() && self.ledger.adopted && self.ledger.claimed;
-        (is_settled && self.stale.is_nothing()).then(|| Ground {
+        (is_settled && self.stale == Stale::default()).then(|| Ground {
             hosted: hosted(&self.view),
             desired,
         })
@@ -32,7 +33,7 @@ impl<K: Kernel, J: Journal> Node<K, J> {
 
     /// The services that a narrow pass is about, when one will do.
     pub(super) fn narrows(&mut self) -> Option<(Ground, ServiceChange)> {
-        let ground = self.ground.take().filter(|_| self.stale.is_nothing())?;
+        let ground = self.ground.take().filter(|_| self.stale == Stale::default())?;
         let mut wanted = ServiceChange::new();
         for (key, former) in &self.changed {
             let (former, now) = (former.as_ref()?, self.view.placements.get(key)?);

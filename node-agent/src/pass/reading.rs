@@ -13,8 +13,8 @@ use crate::plan::{Change, has_retired};
 use crate::state::{AddressKey, Sysctl};
 use crate::view::Source;
 
-/// Which parts of the picture are not to be trusted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Which parts of the picture are not to be trusted; none of them by default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Stale {
     pub(super) network: bool,
     pub(super) sysctls: bool,
@@ -38,19 +38,6 @@ impl Stale {
             nftables: true,
             firewalls: true,
         }
-    }
-
-    /// Whether all of it is to be trusted.
-    pub(super) fn is_nothing(self) -> bool {
-        let Self {
-            network,
-            sysctls,
-            ipvs,
-            gue_ports,
-            nftables,
-            firewalls,
-        } = self;
-        !(network || sysctls || ipvs || gue_ports || nftables || firewalls)
     }
 }
 

@@ -38,7 +38,7 @@ impl<'a> Evidence<'a> {
         };
         DirectorReport {
             addresses: vips.iter().filter_map(address).collect(),
-            real_servers: self.real_servers(part, &services),
+            real_servers: self.real_servers(part, &vips, &services),
         }
     }
 
@@ -85,12 +85,17 @@ impl<'a> Evidence<'a> {
         self.observed.nftables.error().is_some() || open.any(|(_, change)| is_ruleset(change))
     }
 
-    fn real_servers(self, part: &DirectorPart, services: &BTreeMap<ServiceKey, &Service>) -> Vec<RealServerReport> {
+    fn real_servers(
+        self,
+        part: &DirectorPart,
+        vips: &BTreeSet<IpAddr>,
+        services: &BTreeMap<ServiceKey, &Service>,
+    ) -> Vec<RealServerReport> {
         let mut strangers: BTreeSet<IpAddr> = services
             .values()
             .flat_map(|service| service.destinations.keys().map(|key| key.address))
             .collect();
-        let counts = self.counts(part, services);
+        let counts = self.counts(part, vips, services);
         let mut reports = Vec::new();
         for server in &part.real_servers {
             let addresses: BTreeSet<IpAddr> = server.addresses.iter().filter_map(|text| text.parse().ok()).collect();
@@ -111,10 +116,13 @@ impl<'a> Evidence<'a> {
     }
 
     /// The destinations of each real server's address, in all of the part's services.
-    fn counts(self, part: &DirectorPart, services: &BTreeMap<ServiceKey, &Service>) -> BTreeMap<IpAddr, Count> {
+    fn counts(
+        self,
+        part: &DirectorPart,
+        vips: &BTreeSet<IpAddr>,
+        services: &BTreeMap<ServiceKey, &Service>,
+    ) -> BTreeMap<IpAddr, Count> {
         let desired = &self.desired.state.ipvs.services;
-        let vips = part.addresses.iter().filter_map(|entry| entry.address.parse().ok());
-        let vips: BTreeSet<IpAddr> = vips.collect();
         let of_part = part.services.iter();
         let named = of_part.flat_map(|service| keys(service, vips.iter().copied()).into_keys());
         let named: BTreeSet<ServiceKey> = named.collect();
