@@ -11,10 +11,16 @@ pub const RESOLVED_REFS: &str = "ResolvedRefs";
 pub const PROGRAMMED: &str = "Programmed";
 /// The real server's host is proven ready, or needs no preparation.
 pub const PREPARED: &str = "Prepared";
+/// Its health checks pass, by the word of every director that probes it.
+pub const HEALTHY: &str = "Healthy";
 /// Real servers see a director instead of the client. Present only while it is True.
 pub const CLIENT_ADDRESS_HIDDEN: &str = "ClientAddressHidden";
 /// Somebody else's firewall on the node drops what must pass. Present only while it is True.
 pub const BLOCKED_BY_FIREWALL: &str = "BlockedByFirewall";
+/// A scheduler that hashes clients has no fallback. Present only while it is True.
+pub const WITHOUT_FALLBACK: &str = "WithoutFallback";
+/// FullNAT has used most of its source ports towards a real server. Present only while it is True.
+pub const SOURCE_PORTS_LOW: &str = "SourcePortsLow";
 /// The summary of the others.
 pub const READY: &str = "Ready";
 /// Only a person can help. Present only while it is True (kstatus reads it as failed).
@@ -50,6 +56,14 @@ pub mod reason {
     pub const ADDRESS_IN_USE: &str = "AddressInUse";
     /// No real server can serve.
     pub const NO_REAL_SERVERS: &str = "NoRealServers";
+    /// `sorryServer` names none.
+    pub const REAL_SERVER_NOT_FOUND: &str = "RealServerNotFound";
+    /// Healthy real servers have less weight than the quorum asks for.
+    pub const BELOW_QUORUM: &str = "BelowQuorum";
+    /// The sorry server answers in place of the real servers.
+    pub const SORRY_SERVER: &str = "SorryServer";
+    /// The real server is cordoned: it drains, or has drained.
+    pub const CORDONED: &str = "Cordoned";
     /// No live director holds the VIPs.
     pub const NO_ACTIVE_DIRECTOR: &str = "NoActiveDirector";
     /// Two directors report that they hold a VIP.
@@ -60,10 +74,14 @@ pub mod reason {
     pub const NOT_REQUIRED: &str = "NotRequired";
     /// The host has not proven itself ready.
     pub const UNPREPARED: &str = "Unprepared";
+    /// A health check failed.
+    pub const UNHEALTHY: &str = "Unhealthy";
     /// Replies of a NAT real server would not come back through a director.
     pub const NO_RETURN_ROUTE: &str = "NoReturnRoute";
     /// FullNAT rewrites the client's address.
     pub const FULL_NAT: &str = "FullNAT";
+    /// What `schedulerFlags` says, or does not.
+    pub const SCHEDULER_FLAGS: &str = "SchedulerFlags";
     /// No VirtualService selects it.
     pub const NOT_SELECTED: &str = "NotSelected";
     /// All is well, for conditions without a more telling word.

@@ -11,6 +11,8 @@
 
 pub mod conditions;
 mod director_group;
+pub mod health;
+mod leaving;
 mod lvs;
 pub mod names;
 mod placement;
@@ -23,9 +25,14 @@ pub use director_group::{
     AllowedNamespaces, DirectorGroup, DirectorGroupSpec, DirectorGroupStatus, FullNat, Masquerade, Member,
     NamespacesFrom, Timeouts, UndeclaredPorts,
 };
+pub use health::{
+    DnsProbe, DnsRecordType, GrpcProbe, HealthCheck, HttpHeader, HttpMethod, HttpProbe, HttpsProbe, InitialState,
+    NoProbe, OnFailure, PROBE_MARKS, PingProbe, SmtpProbe, TcpProbe, Through, UdpProbe,
+};
+pub use leaving::{Drain, Quorum, SlowStart, SorryServer};
 pub use lvs::{
-    ForwardingMethod, HealthCheck, NoProbe, Persistence, PersistenceEngine, Port, Protocol, Role, Scheduler,
-    SchedulerFlag, Tunnel, TunnelChecksum, TunnelType, VirtualAddress,
+    ForwardingMethod, Persistence, PersistenceEngine, Port, Protocol, Role, Scheduler, SchedulerFlag, Tunnel,
+    TunnelChecksum, TunnelType, VirtualAddress,
 };
 pub use placement::{
     AddressOwner, DestinationState, DirectorAddress, DirectorAddressReport, DirectorPart, DirectorReport, Forwarding,

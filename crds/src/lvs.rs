@@ -239,20 +239,6 @@ pub struct Port {
     pub target_port: Option<i32>,
 }
 
-/// One health check of a list; all must pass.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("has(self.none)").message("name the probe; this version has none only: write healthChecks: [{none: {}}]"))]
-pub struct HealthCheck {
-    /// Always healthy: nothing is probed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub none: Option<NoProbe>,
-}
-
-/// The probe that probes nothing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct NoProbe {}
-
 /// What a director does for a VIP now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum Role {

@@ -120,7 +120,7 @@ pub struct PlacementStatus {
     /// The print columns, as text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub summary: Option<PlacementSummary>,
-    /// Programmed: True only after a read-back that found no difference. BlockedByFirewall: present only while it is True.
+    /// Programmed: True only after a read-back that found no difference. BlockedByFirewall, SourcePortsLow: present only while True.
     #[serde(default)]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]

@@ -1,5 +1,6 @@
 //! RealServer: one `ipvsadm -a` in every VirtualService that selects it.
 
+use crate::health::HealthCheck;
 use crate::lvs::{ForwardingMethod, Tunnel, is_zero};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
     printcolumn(name = "NODE", type_ = "string", json_path = ".spec.nodeName"),
     printcolumn(name = "WEIGHT", type_ = "integer", json_path = ".spec.weight"),
     printcolumn(name = "SERVICES", type_ = "string", json_path = ".status.summary.virtualServices"),
+    printcolumn(name = "HEALTHY", type_ = "string", json_path = r#".status.conditions[?(@.type=="Healthy")].status"#),
     printcolumn(name = "READY", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
     printcolumn(name = "REASON", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#),
     printcolumn(name = "MESSAGE", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].message"#, priority = 1),
@@ -28,6 +30,8 @@ use serde::{Deserialize, Serialize};
     validation = Rule::new("!has(self.lowerThreshold) || self.lowerThreshold == 0 || (has(self.upperThreshold) && self.lowerThreshold <= self.upperThreshold)").message("lowerThreshold must not exceed upperThreshold: the real server takes connections again below it").field_path(".lowerThreshold"),
     validation = Rule::new("!has(self.tunnel) || !has(self.forwardingMethod) || self.forwardingMethod == 'TUN'").message("tunnel goes with forwardingMethod TUN: remove one of them").field_path(".tunnel"),
     validation = Rule::new("!has(self.port) || !has(self.forwardingMethod) || self.forwardingMethod in ['NAT', 'FullNAT']").message("DR and TUN cannot translate ports: remove port, or use NAT or FullNAT").field_path(".port"),
+    validation = Rule::new("!has(self.healthChecks) || !has(self.forwardingMethod) || self.forwardingMethod in ['DR', 'TUN'] || self.healthChecks.all(c, !has(c.through) || c.through != 'ForwardingPath')")
+        .message("through: ForwardingPath is for DR and TUN: by NAT and FullNAT packets go to the real server's own address anyway; remove through").field_path(".healthChecks"),
 )]
 pub struct RealServerSpec {
     /// The addresses that packets are sent to, one a family at most; absent = the InternalIPs of `nodeName`.
@@ -66,6 +70,14 @@ pub struct RealServerSpec {
     #[serde(default, skip_serializing_if = "is_zero")]
     #[schemars(range(min = 0, max = 2147483647))]
     pub lower_threshold: i32,
+    /// Checks that it must pass, instead of the VirtualService's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 8))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub health_checks: Option<Vec<HealthCheck>>,
+    /// It drains as if it left, and stays out until this is taken back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cordoned: bool,
 }
 
 fn default_weight() -> i32 {
@@ -87,7 +99,7 @@ pub struct RealServerStatus {
     /// The print columns, as text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub summary: Option<RealServerSummary>,
-    /// Accepted, ResolvedRefs, Prepared, Ready: the conjunction over its services; Stalled when only a person can help.
+    /// Accepted, ResolvedRefs, Prepared, Healthy, Ready: the conjunction over its services; Stalled when only a person can help.
     #[serde(default)]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
@@ -101,7 +113,7 @@ pub struct RealServerOfService {
     /// The VirtualService's name.
     #[schemars(length(max = 63))]
     pub name: String,
-    /// Accepted and Prepared, for this service.
+    /// Accepted, Prepared and Healthy, for this service.
     #[serde(default)]
     #[schemars(length(max = 8))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]

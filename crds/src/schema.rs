@@ -1,6 +1,6 @@
 //! The CRDs as the API server gets them: what the derives give, plus what they cannot say.
 
-use crate::conditions::{self, ACCEPTED, PREPARED, PROGRAMMED, READY, RESOLVED_REFS};
+use crate::conditions::{self, ACCEPTED, HEALTHY, PREPARED, PROGRAMMED, READY, RESOLVED_REFS};
 use crate::{DirectorGroup, Placement, RealServer, VirtualService};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
@@ -11,7 +11,7 @@ pub fn all() -> Vec<CustomResourceDefinition> {
     vec![
         crd::<DirectorGroup>(&[ACCEPTED, READY]),
         crd::<Placement>(&[PROGRAMMED]),
-        crd::<RealServer>(&[ACCEPTED, RESOLVED_REFS, PREPARED, READY]),
+        crd::<RealServer>(&[ACCEPTED, RESOLVED_REFS, PREPARED, HEALTHY, READY]),
         crd::<VirtualService>(&[ACCEPTED, RESOLVED_REFS, PROGRAMMED, READY]),
     ]
 }

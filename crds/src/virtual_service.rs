@@ -1,8 +1,8 @@
 //! VirtualService: one `ipvsadm -A` for each address and port, with the real servers that a selector finds.
 
-use crate::lvs::{
-    ForwardingMethod, HealthCheck, Persistence, Port, Role, Scheduler, SchedulerFlag, Tunnel, VirtualAddress,
-};
+use crate::health::HealthCheck;
+use crate::leaving::{Drain, Quorum, SlowStart, SorryServer};
+use crate::lvs::{ForwardingMethod, Persistence, Port, Role, Scheduler, SchedulerFlag, Tunnel, VirtualAddress};
 use crate::selector::Selector;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
@@ -33,6 +33,16 @@ use serde::{Deserialize, Serialize};
         .message("set exactly one of ports and firewallMark"),
     validation = Rule::new("has(self.healthChecks) || (has(self.ports) && self.ports.all(p, p.port != 0 && (!has(p.protocol) || p.protocol == 'TCP')))")
         .message("write healthChecks out (healthChecks: [{none: {}}]): the default only fits services whose ports are all TCP, and not 0"),
+    validation = Rule::new("!has(self.healthChecks) || (has(self.ports) && self.ports.all(p, p.port != 0) && (!has(self.persistence) || !has(self.persistence.acrossPorts) || !self.persistence.acrossPorts)) || self.healthChecks.all(c, has(c.none) || has(c.ping) || has(c.port))")
+        .message("name the port of each check: a service of every port, of a mark or acrossPorts has no one port to probe").field_path(".healthChecks"),
+    validation = Rule::new("!has(self.healthChecks) || self.scheduler != 'dh' || self.healthChecks.all(c, !has(c.onFailure) || c.onFailure != 'Quiesce')")
+        .message("dh has no fallback: with Quiesce it would refuse the clients of a real server that is down; use Remove, or scheduler sh").field_path(".healthChecks"),
+    validation = Rule::new("!has(self.healthChecks) || self.forwardingMethod in ['DR', 'TUN'] || self.healthChecks.all(c, !has(c.through) || c.through != 'ForwardingPath')")
+        .message("through: ForwardingPath is for DR and TUN: by NAT and FullNAT packets go to the real server's own address anyway; remove through").field_path(".healthChecks"),
+    validation = Rule::new("!has(self.drain) || self.scheduler != 'dh' || self.drain.timeoutSeconds == 0")
+        .message("dh has no fallback: it would refuse the clients of a real server that drains; set drain.timeoutSeconds to 0, or use scheduler sh").field_path(".drain"),
+    validation = Rule::new("!has(self.slowStart) || !(self.scheduler in ['sh', 'mh', 'dh'])")
+        .message("slowStart does not go with sh, mh and dh: each step would move clients to other real servers; remove it, or use another scheduler").field_path(".slowStart"),
     validation = Rule::new("!has(self.schedulerFlags) || self.schedulerFlags.all(f, f.startsWith(self.scheduler + '-'))")
         .message("schedulerFlags must be of the scheduler: sh-fallback and sh-port go with sh, mh-fallback and mh-port with mh").field_path(".schedulerFlags"),
     validation = Rule::new("!has(self.ports) || self.forwardingMethod in ['NAT', 'FullNAT'] || self.ports.all(p, !has(p.targetPort) || p.targetPort == p.port)")
@@ -79,6 +89,9 @@ pub struct VirtualServiceSpec {
     /// addresses say which VIPs are held; there is one service for each of their families, and ports are kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 4294967295_i64))]
+    #[x_kube(
+        validation = Rule::new("self < 268435456 || self > 402653183").message("268435456 to 402653183 (0x10000000-0x17ffffff) are marks of the agents' own probes: choose another"),
+    )]
     pub firewall_mark: Option<i64>,
     /// How the real server of a new connection is chosen; `wlc` when absent, as ipvsadm.
     #[serde(default)]
@@ -107,11 +120,24 @@ pub struct VirtualServiceSpec {
     pub one_packet: bool,
     /// Which RealServers of this namespace serve.
     pub real_server_selector: Selector,
-    /// Checks that every real server must pass. This version has `none` only, and probes nothing.
+    /// Checks that every real server must pass; one by TCP when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 8))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub health_checks: Option<Vec<HealthCheck>>,
+    /// How much weight must be healthy (`quorum`, `hysteresis`); below it the sorry server takes over, where there is one.
+    /// By default one unit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quorum: Option<Quorum>,
+    /// Who takes over below the quorum (`sorry_server`); absent = nobody, and those that are left go on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sorry_server: Option<SorryServer>,
+    /// How long a real server that leaves keeps its connections; 60 seconds when absent, 0 with scheduler dh.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drain: Option<Drain>,
+    /// How a real server comes back that was down; absent = with its whole weight at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slow_start: Option<SlowStart>,
 }
 
 fn default_group() -> String {
@@ -141,7 +167,7 @@ pub struct VirtualServiceStatus {
     /// The print columns, as text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub summary: Option<VirtualServiceSummary>,
-    /// Accepted, ResolvedRefs, Programmed, Ready; Stalled when only a person can help; ClientAddressHidden while FullNAT serves.
+    /// Accepted, ResolvedRefs, Programmed, Ready; Stalled when only a person can help; ClientAddressHidden while FullNAT serves; WithoutFallback while a hash has none.
     #[serde(default)]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
@@ -170,7 +196,7 @@ pub struct Director {
     pub node_name: String,
     /// What it does for the VIPs now.
     pub role: Role,
-    /// What stands in its way, as its agent says: BlockedByFirewall. Present only while it is True.
+    /// What stands in its way, as its agent says: BlockedByFirewall, SourcePortsLow. Present only while True.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
@@ -185,6 +211,9 @@ pub struct RealServerCounts {
     pub matched: i32,
     /// Of these, proven ready to take traffic, or not in need of it.
     pub prepared: i32,
+    /// Of those found and accepted, such as pass their health checks.
+    #[serde(default)]
+    pub healthy: i32,
 }
 
 /// Lists joined to text, because JSON paths of print columns cannot.

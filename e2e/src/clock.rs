@@ -21,12 +21,16 @@ pub fn unix_seconds() -> u64 {
         .map_or(0, |since| since.as_secs())
 }
 
+/// First and longest pause between two questions: most cost the guest a process, and it has other work.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(100));
+
 /// Asks again until there is an answer, and says how long that took.
 ///
 /// # Errors
 /// When there is none in time: the last reason that `ask` gave, or its last error.
 pub fn until<T>(what: &str, limit: Duration, mut ask: impl FnMut() -> Result<Option<T>>) -> Result<(T, Duration)> {
     let begin = now();
+    let mut pause = PAUSES.0;
     loop {
         let answer = ask();
         let waited = begin.elapsed();
@@ -36,7 +40,10 @@ pub fn until<T>(what: &str, limit: Duration, mut ask: impl FnMut() -> Result<Opt
             Err(error) if waited > limit => {
                 return Err(error.context(format!("after {waited:.1?} still not: {what}")));
             }
-            Ok(None) | Err(_) => thread::sleep(Duration::from_millis(20)),
+            Ok(None) | Err(_) => {
+                thread::sleep(pause);
+                pause = (pause * 2).min(PAUSES.1);
+            }
         }
     }
 }

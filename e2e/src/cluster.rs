@@ -1,16 +1,20 @@
 //! What tests do with a control plane: objects, nodes, tokens.
 
+use std::collections::BTreeSet;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
+use crate::api::{Verb, path};
 use crate::control_plane::ControlPlane;
-use crate::{clock, tools};
+use crate::{clock, parallel, tools};
 
 /// The namespace of the operator and of the agents' accounts.
 pub const SYSTEM: &str = "lvs-system";
+/// As long as no run of the lab lasts.
+const TOKEN_SECONDS: u32 = 12 * 3600;
 /// Every kind of the product, as kubectl takes them.
 pub const KINDS: &str = "virtualservices,realservers,placements,directorgroups";
 
@@ -57,7 +61,7 @@ impl ControlPlane {
         Ok(serde_json::from_str(&self.kubectl(&all, None)?)?)
     }
 
-    /// Asks `kubectl get` again until the answer pleases; returns it, and how long it took.
+    /// Looks again until the answer pleases ([`ControlPlane::look`] says what may be asked); returns it, and how long it took.
     ///
     /// # Errors
     /// When it does not please in time: with the last answer.
@@ -70,12 +74,12 @@ impl ControlPlane {
     ) -> Result<(Value, Duration)> {
         let mut last = Value::Null;
         let found = clock::until(what, limit, || {
-            last = self.get(arguments)?;
+            last = self.look(arguments)?;
             if pleases(&last) {
                 return Ok(Some(last.clone()));
             }
-            // kubectl is a big program: asking all the time takes the processor from the guest.
-            thread::sleep(Duration::from_millis(150));
+            // Asking all the time takes the processor from the guest.
+            thread::sleep(Duration::from_millis(80));
             Ok(None)
         });
         found.with_context(|| format!("the last answer was {last:#}"))
@@ -105,7 +109,8 @@ impl ControlPlane {
     /// When it is refused.
     pub fn add_namespace(&self, name: &str) -> Result<()> {
         let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
-        self.apply(&namespace.to_string()).map(drop)
+        self.tell(Verb::Apply, &path("namespace", "", name)?, Some(&namespace))
+            .map(drop)
     }
 
     /// Adds a Node as a kubelet does: ready, with its addresses, of each family.
@@ -117,17 +122,19 @@ impl ControlPlane {
             .iter()
             .map(|(name, value)| ((*name).to_owned(), json!(value)))
             .collect();
-        let mut node = json!({
+        let node = json!({
             "apiVersion": "v1", "kind": "Node",
             "metadata": {"name": name, "labels": labels},
         });
-        self.apply(&node.to_string())?;
+        let node_path = path("node", "", name)?;
+        self.tell(Verb::Apply, &node_path, Some(&node))?;
         let internal = addresses.iter().map(|address| ("InternalIP", *address));
         let all = internal.chain([("Hostname", name)]);
         let addresses: Vec<_> = all
             .map(|(kind, address)| json!({"type": kind, "address": address}))
             .collect();
-        node["status"] = json!({
+        // Server-side apply takes one address of a kind; kubelets, too, go another way.
+        let status = json!({"status": {
             "addresses": addresses,
             "conditions": [{
                 "type": "Ready", "status": "True", "reason": "Lab",
@@ -135,19 +142,9 @@ impl ControlPlane {
                 "lastHeartbeatTime": "2026-01-01T00:00:00Z",
                 "lastTransitionTime": "2026-01-01T00:00:00Z",
             }],
-        });
-        // Server-side apply takes one address of a kind; kubelets, too, go another way.
-        let status = json!({"status": node["status"]}).to_string();
-        let patch = [
-            "patch",
-            "node",
-            name,
-            "--subresource=status",
-            "--type=merge",
-            "-p",
-            &status,
-        ];
-        self.kubectl(&patch, None).map(drop)
+        }});
+        self.tell(Verb::Patch, &format!("{node_path}/status"), Some(&status))
+            .map(drop)
     }
 
     /// A token of the agents' account that names a node, as a kubelet gives it to a pod there.
@@ -155,11 +152,14 @@ impl ControlPlane {
     /// # Errors
     /// When the node or the account does not exist.
     pub fn agent_token(&self, node: &str) -> Result<String> {
-        let uid = self.kubectl(&["get", "node", node, "-o", "jsonpath={.metadata.uid}"], None)?;
-        let bound = ["--bound-object-kind=Node", "--duration=12h"];
-        let name = format!("--bound-object-name={node}");
-        let uid = format!("--bound-object-uid={uid}");
-        self.token("lvs-agent", &[bound[0], bound[1], &name, &uid])
+        let object = self.ask(&path("node", "", node)?)?;
+        let bound = json!({
+            "apiVersion": "v1", "kind": "Node", "name": node, "uid": object["metadata"]["uid"],
+        });
+        self.token(
+            "lvs-agent",
+            &json!({"expirationSeconds": TOKEN_SECONDS, "boundObjectRef": bound}),
+        )
     }
 
     /// A token of the operator's account.
@@ -167,12 +167,15 @@ impl ControlPlane {
     /// # Errors
     /// When the account does not exist.
     pub fn operator_token(&self) -> Result<String> {
-        self.token("lvs-operator", &["--duration=12h"])
+        self.token("lvs-operator", &json!({"expirationSeconds": TOKEN_SECONDS}))
     }
 
-    fn token(&self, account: &str, more: &[&str]) -> Result<String> {
-        let create = ["create", "token", account, "-n", SYSTEM];
-        Ok(self.kubectl(&[&create[..], more].concat(), None)?.trim().to_owned())
+    fn token(&self, account: &str, spec: &Value) -> Result<String> {
+        let request = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec});
+        let path = format!("{}/token", path("serviceaccount", SYSTEM, account)?);
+        let given = self.tell(Verb::Create, &path, Some(&request))?;
+        let token = given["status"]["token"].as_str();
+        token.map(str::to_owned).context("the API server gives no token")
     }
 
     /// Removes every object that a test may have left, whoever should have finished it.
@@ -180,19 +183,19 @@ impl ControlPlane {
     /// # Errors
     /// When something stays.
     pub fn clear(&self, namespace: &str) -> Result<()> {
-        self.kubectl(
-            &["delete", "namespace", namespace, "--wait=false", "--ignore-not-found"],
-            None,
-        )?;
-        self.kubectl(&["delete", "nodes", "--all", "--wait=false"], None)?;
-        if self
-            .kubectl(&["get", "crd", "placements.lvs-operator.io"], None)
-            .is_err()
-        {
+        let delete = |path: &str| self.tell(Verb::Delete, path, None);
+        // What is gone already is as it should be.
+        drop(delete(&path("namespace", "", namespace)?));
+        delete(&path("node", "", "")?)?;
+        // A test of the lab itself may have been without the chart.
+        if self.look(&["placements", "-A"]).is_err() {
             return Ok(());
         }
-        self.kubectl(&["delete", "leases", "--all", "-n", SYSTEM], None)?;
-        self.kubectl(&["delete", "events", "--all", "-A"], None)?;
+        delete(&path("lease", SYSTEM, "")?)?;
+        let events = self.look(&["events", "-A"])?;
+        for namespace in namespaces_of(&events) {
+            delete(&path("event", namespace, "")?)?;
+        }
         // In this order: a policy refuses to delete a group that services use, and who uses it is
         // what the operator wrote last.
         for kinds in ["virtualservices,realservers", "placements", "directorgroups"] {
@@ -202,27 +205,25 @@ impl ControlPlane {
     }
 
     fn clear_kinds(&self, kinds: &str) -> Result<()> {
-        let list = self.get(&[kinds, "-A"])?;
-        let objects: Vec<_> = list["items"].as_array().into_iter().flatten().collect();
+        let list = self.look(&[kinds, "-A"])?;
+        let objects: Vec<&Value> = list["items"].as_array().into_iter().flatten().collect();
         if objects.is_empty() {
             return Ok(());
         }
-        let patch = |object: &Value, more: &[&str]| {
+        parallel::each(&objects, |object| {
             let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default();
             let kind = object["kind"].as_str().unwrap_or_default().to_lowercase();
-            let name = format!("{kind}/{}", text("name"));
-            let namespace = format!("--namespace={}", text("namespace"));
-            let all = ["patch", &namespace, &name, "--type=merge"];
+            let path = path(&kind, text("namespace"), text("name"))?;
+            if kind == "directorgroup" {
+                let unused = json!({"status": {"virtualServices": 0}});
+                self.tell(Verb::Patch, &format!("{path}/status"), Some(&unused))?;
+            }
             // It may have gone meanwhile; whether all is gone is asked below.
-            drop(self.kubectl(&[&all[..], more].concat(), None));
-        };
-        for group in objects.iter().filter(|object| object["kind"] == "DirectorGroup") {
-            patch(group, &["--subresource=status", "-p", UNUSED]);
-        }
-        self.kubectl(&["delete", kinds, "--all", "-A", "--wait=false"], None)?;
-        for object in objects {
-            patch(object, &["-p", FINISHED]);
-        }
+            drop(self.tell(Verb::Delete, &path, None));
+            let finished = json!({"metadata": {"finalizers": null}});
+            drop(self.tell(Verb::Patch, &path, Some(&finished)));
+            Ok(())
+        })?;
         let limit = Duration::from_secs(20);
         self.wait_for("all objects are gone", limit, &[kinds, "-A"], |list| {
             list["items"].as_array().is_none_or(Vec::is_empty)
@@ -231,8 +232,12 @@ impl ControlPlane {
     }
 }
 
-const UNUSED: &str = r#"{"status":{"virtualServices":0}}"#;
-const FINISHED: &str = r#"{"metadata":{"finalizers":null}}"#;
+fn namespaces_of(list: &Value) -> BTreeSet<&str> {
+    let items = list["items"].as_array().into_iter().flatten();
+    items
+        .filter_map(|item| item["metadata"]["namespace"].as_str())
+        .collect()
+}
 
 /// A condition of an object, by its type.
 #[must_use]

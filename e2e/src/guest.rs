@@ -16,8 +16,9 @@ use crate::root_image::{self, RootImage};
 use crate::{clock, progress, tools};
 
 const READY: &str = "lab-init: ready";
+const PANIC: &str = "Kernel panic";
 /// What a kernel says when it is over. The API of a guest that died only stops answering.
-const FATAL: &[&str] = &["Kernel panic", "double fault", "lab-init: the server ended"];
+const FATAL: &[&str] = &[PANIC, "double fault", "lab-init: the server ended"];
 const BOOT_LIMIT: Duration = Duration::from_secs(150);
 
 /// The address under which the guest sees the loopback device of this machine.
@@ -26,6 +27,7 @@ pub const HOST: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
 /// A running guest; powered off when dropped.
 #[derive(Debug)]
 pub struct Guest {
+    accelerator: Accelerator,
     process: HostProcess,
     console: PathBuf,
     port: u16,
@@ -63,7 +65,12 @@ impl Guest {
         command.args(["-object", "rng-random,id=rng,filename=/dev/urandom"]);
         command.args(["-device", "virtio-rng-pci,rng=rng"]);
         let process = HostProcess::start("qemu", command, &folder.join("qemu.log"))?;
-        let guest = Self { process, console, port };
+        let guest = Self {
+            accelerator,
+            process,
+            console,
+            port,
+        };
         clock::until("the guest's init is ready", BOOT_LIMIT, || {
             if let Some(death) = guest.death() {
                 // Ends the waiting, too: an error here would be asked again.
@@ -113,13 +120,23 @@ impl Guest {
     pub fn death(&self) -> Option<anyhow::Error> {
         let text = self.console_text();
         if let Some(fatal) = FATAL.iter().find(|fatal| text.contains(**fatal)) {
-            return Some(anyhow!("the guest's console says `{fatal}`"));
+            return Some(anyhow!(
+                "the guest's console says `{fatal}`; its end:\n{}",
+                self.console_end()
+            ));
         }
         match self.process.ended() {
             Ok(None) => None,
             Ok(Some(status)) => Some(anyhow!("QEMU ended: {status}\n{}", self.process.last_words())),
             Err(error) => Some(error),
         }
+    }
+
+    /// Whether its kernel panicked on an emulated processor. It patches its own code while the other processor runs it, which
+    /// QEMU does not always get right; on a real processor a panic is the kernel's, or ours.
+    #[must_use]
+    pub fn lost_to_emulation(&self) -> bool {
+        self.accelerator == Accelerator::Tcg && self.console_text().contains(PANIC)
     }
 
     /// Runs a program; one that ends with a failure is an answer like any other.

@@ -6,6 +6,7 @@
 //! by other people's tools only.
 
 pub mod accelerator;
+mod api;
 pub mod cache;
 pub mod capture;
 pub mod certificates;
@@ -21,6 +22,7 @@ mod kubeconfig;
 pub mod lab;
 pub mod netlink_capture;
 pub mod oracle;
+pub mod parallel;
 pub mod process;
 pub mod product;
 pub mod program;

@@ -1,6 +1,7 @@
 //! What the kernel does, as told by other people's tools.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -9,21 +10,68 @@ use serde_json::Value;
 use crate::program::Program;
 use crate::topology::Host;
 
-/// The lines of `ipvsadm -Sn`, which name every service and destination with all options.
+/// The lines of `ipvsadm -Sn`, which name every service and destination with all options; without those that steer the
+/// agent's own probes, which serve nobody: see [`probe_services`].
 ///
 /// # Errors
 /// When ipvsadm fails.
 pub fn ipvs(host: &Host) -> Result<Vec<String>> {
     let text = host.run("ipvsadm -Sn")?;
-    Ok(text.lines().map(|line| line.trim().to_owned()).collect())
+    let lines = text.lines().map(str::trim).filter(|line| !is_for_probes(line));
+    Ok(lines.map(str::to_owned).collect())
 }
 
-/// What people look at: `ipvsadm -Ln`.
+/// The lines of `ipvsadm -Sn` that steer the agent's own probes.
+///
+/// # Errors
+/// When ipvsadm fails.
+pub fn probe_services(host: &Host) -> Result<Vec<String>> {
+    let text = host.run("ipvsadm -Sn")?;
+    let lines = text.lines().map(str::trim).filter(|line| is_for_probes(line));
+    Ok(lines.map(str::to_owned).collect())
+}
+
+/// As the README says.
+const PROBE_MARKS: RangeInclusive<u32> = 0x1000_0000..=0x17ff_ffff;
+
+/// Whether a line of `ipvsadm -Sn` is of a service whose mark is of the documented range for probes.
+#[must_use]
+pub fn is_for_probes(line: &str) -> bool {
+    let words: Vec<_> = line.split_whitespace().collect();
+    match words[..] {
+        ["-A" | "-a", "-f", mark, ..] => is_probe_mark(mark),
+        _ => false,
+    }
+}
+
+fn is_probe_mark(mark: &str) -> bool {
+    mark.parse::<u32>().is_ok_and(|mark| PROBE_MARKS.contains(&mark))
+}
+
+/// What people look at: `ipvsadm -Ln`, without what steers the agent's own probes.
 ///
 /// # Errors
 /// When ipvsadm fails.
 pub fn ipvs_table(host: &Host) -> Result<String> {
-    host.run("ipvsadm -Ln")
+    Ok(without_probes(&host.run("ipvsadm -Ln")?))
+}
+
+fn without_probes(table: &str) -> String {
+    let mut text = String::new();
+    let mut hidden = false;
+    for line in table.lines() {
+        let words: Vec<_> = line.split_whitespace().collect();
+        hidden = match words[..] {
+            ["->", ..] => hidden,
+            ["FWM", mark, ..] => is_probe_mark(mark),
+            _ => false,
+        };
+        if !hidden {
+            text += line;
+            text.push('\n');
+        }
+    }
+    text
 }
 
 /// Counters of a service or destination.
@@ -274,6 +322,32 @@ TCP  192.168.56.100:80                  20      120        0     8000        0
         let all = parse_counters(text).expect("counters");
         assert_eq!(all["TCP 192.168.56.100:80"].connections, 20);
         assert_eq!(all["TCP 192.168.56.100:80 -> 192.168.56.31:80"].bytes_in, 4000);
+    }
+
+    #[test]
+    fn what_steers_probes_is_told_by_its_mark() {
+        assert!(is_for_probes("-A -f 268435457 -s wlc -o"));
+        assert!(is_for_probes("-a -f 402653183 -6 -r [fd56::30]:0 -g -w 1"));
+        assert!(
+            !is_for_probes("-A -f 10 -s rr") && !is_for_probes("-a -t 192.168.56.100:80 -r 192.168.56.30:80 -g -w 1")
+        );
+        let text = "\
+IP Virtual Server version 1.2.1 (size=4096)
+Prot LocalAddress:Port Scheduler Flags
+  -> RemoteAddress:Port           Forward Weight ActiveConn InActConn
+TCP  192.168.56.100:80 rr
+  -> 192.168.56.30:80             Route   1      0          0
+FWM  268435457 wlc ops
+  -> 192.168.56.50:0              Route   1      0          0
+FWM  10 rr
+  -> 192.168.56.40:0              Route   1      0          0
+";
+        let shown = without_probes(text);
+        assert!(
+            !shown.contains("268435457") && !shown.contains("192.168.56.50"),
+            "{shown}"
+        );
+        assert!(shown.contains("192.168.56.30:80") && shown.contains("192.168.56.40:0"));
     }
 
     #[test]

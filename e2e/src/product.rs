@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 
 use crate::cluster::SYSTEM;
 use crate::control_plane::ControlPlane;
+use crate::guest::Guest;
 use crate::guest_process::GuestProcess;
 use crate::process::{HostProcess, Signal, free_port};
 use crate::program::Program;
@@ -125,13 +126,14 @@ impl NodeFolders {
         }
     }
 
-    /// As on a machine that was just installed.
+    /// Makes the folders of many as on machines that were just installed.
     ///
     /// # Errors
     /// When the guest refuses.
-    pub fn install(&self, host: &Host) -> Result<()> {
-        host.guest().run(&Program::line(&format!("rm -rf {}", self.state)))?;
-        self.boot(host)
+    pub fn install(guest: &Guest, nodes: &[Self]) -> Result<()> {
+        let fresh = |node: &Self| format!("rm -rf {}\n{}", node.state, node.boot_script());
+        let script: String = nodes.iter().map(fresh).collect();
+        guest.run(&Program::shell(&script)).map(drop)
     }
 
     /// As after a boot: a new boot id, and nothing under `/run`.
@@ -139,10 +141,14 @@ impl NodeFolders {
     /// # Errors
     /// When the guest refuses.
     pub fn boot(&self, host: &Host) -> Result<()> {
+        host.guest().run(&Program::shell(&self.boot_script())).map(drop)
+    }
+
+    fn boot_script(&self) -> String {
         let Self { run, state, boot_id } = self;
-        let script =
-            format!("rm -rf {run}; mkdir -p -m 755 {run} {state}; cat /proc/sys/kernel/random/uuid > {boot_id}");
-        host.guest().run(&Program::shell(&script)).map(drop)
+        format!(
+            "rm -rf {run}; mkdir -p -m 755 {run} {state}; read id < /proc/sys/kernel/random/uuid; echo $id > {boot_id}\n"
+        )
     }
 
     /// What the agent of this node sees: its own folders and boot id in place of the guest's.

@@ -41,15 +41,26 @@ pub struct Scene {
     topology: OnceLock<Topology>,
 }
 
-/// Plays a test to its end, on the kernel of a suite, and clears up after it.
+/// Plays a test to its end, on the kernel of a suite, and clears up after it; once more, which is said, when its guest was lost
+/// to emulation.
 ///
 /// # Errors
 /// The test's own; a panic is one, too.
 pub fn play(lab: &Lab, suite: Suite, name: &str, test: Test) -> Result<()> {
+    let (result, lost) = attempt(lab, suite, name, test)?;
+    if result.is_err() && lost {
+        progress::say(&format!("== {name}: once more, its guest was lost to emulation"));
+        return attempt(lab, suite, name, test)?.0;
+    }
+    result
+}
+
+/// What came of the test, and whether its guest was lost to emulation.
+fn attempt(lab: &Lab, suite: Suite, name: &str, test: Test) -> Result<(Result<()>, bool)> {
     let begin = clock::now();
     let (guest, control_plane) = lab.start(suite)?;
     progress::say(&format!("== {name}"));
-    let scene = Scene::set(name, suite, guest, control_plane)?;
+    let scene = Scene::set(name, suite, guest.clone(), control_plane)?;
     let result = panic::catch_unwind(AssertUnwindSafe(|| test(&scene)))
         .unwrap_or_else(|panic| Err(anyhow!("it panicked: {}", text_of(&*panic))));
     let took = begin.elapsed().as_secs_f64();
@@ -66,7 +77,7 @@ pub fn play(lab: &Lab, suite: Suite, name: &str, test: Test) -> Result<()> {
         scene.wait_for_a_person(lab);
     }
     scene.strike(lab, result.is_ok());
-    result
+    Ok((result, guest.lost_to_emulation()))
 }
 
 fn file_name(test: &str) -> String {
@@ -125,11 +136,13 @@ impl Scene {
                 self.topology.set(topology).map_err(|_| anyhow!("laid twice"))?;
             }
         }
-        for plan in plans.iter().filter(|plan| plan.management) {
-            let host = self.host(&plan.name)?;
-            NodeFolders::of(&host).install(&host)?;
+        let nodes = plans.iter().filter(|plan| plan.management);
+        let nodes = nodes.map(|plan| Ok(NodeFolders::of(&*self.host(&plan.name)?)));
+        let nodes = nodes.collect::<Result<Vec<_>>>()?;
+        if nodes.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        NodeFolders::install(&self.guest, &nodes)
     }
 
     /// A host by name.

@@ -8,7 +8,7 @@ use crate::program::Program;
 use crate::scene::Scene;
 use crate::snapshot::Snapshot;
 use crate::topology::{Host, HostPlan};
-use crate::{clock, oracle, traffic};
+use crate::{clock, oracle, parallel, traffic};
 use anyhow::{Context, Result};
 use serde_json::Value;
 
@@ -30,19 +30,33 @@ pub type Before = Vec<(&'static str, Snapshot)>;
 /// When something does not come about in time.
 pub fn open(scene: &Scene, plans: &[HostPlan], options: &AgentOptions) -> Result<Before> {
     scene.lay(plans)?;
-    let mut before = Vec::new();
-    for (name, _) in NODES {
+    // All of them before any agent runs: a module that it loads may give every host a device.
+    let before = parallel::each(&NODES, |(name, _)| {
         scene.register(name)?;
-        before.push((name, Snapshot::of(&*scene.host(name)?)?));
-    }
-    for (name, _) in NODES {
-        scene.start_agent(name, options)?;
-    }
-    for name in ["rs1", "rs2"] {
-        scene.keep(traffic::nginx(&*scene.host(name)?, &PORTS)?);
-    }
+        Ok((*name, Snapshot::of(&*scene.host(name)?)?))
+    })?;
     scene.start_operator()?;
+    parallel::each(&NODES, |(name, _)| {
+        scene.start_agent(name, options)?;
+        if name.starts_with("rs") {
+            scene.keep(traffic::nginx(&*scene.host(name)?, &PORTS)?);
+        }
+        Ok(())
+    })?;
     Ok(before)
+}
+
+/// Expects nodes to be as they were.
+///
+/// # Errors
+/// What differs, of all of them.
+pub fn unchanged(scene: &Scene, before: &Before) -> Result<()> {
+    parallel::each(before, |(name, snapshot)| {
+        let now = Snapshot::of(&*scene.host(name)?)?;
+        snapshot.diff(&now).expect_empty(name)
+    })
+    .context("after everything was deleted")
+    .map(drop)
 }
 
 /// Adds a node that could carry a real server: an agent, and nginx.
@@ -101,6 +115,18 @@ pub fn table(host: &Host, what: &str, pleases: impl Fn(&[String]) -> bool) -> Re
     Ok(took)
 }
 
+/// Waits until all destinations of an address, of which there are some, have weight 0; says how long that took.
+///
+/// # Errors
+/// When they do not come to it.
+pub fn takes_nobody_new(host: &Host, address: &str) -> Result<Duration> {
+    let destination = format!("-r {address}:");
+    table(host, &format!("{address} takes nobody new"), |lines| {
+        let mut of_address = lines.iter().filter(|line| line.contains(&destination)).peekable();
+        of_address.peek().is_some() && of_address.all(|line| line.ends_with("-w 0"))
+    })
+}
+
 /// The manifests of an example of the chart, in the order of their files.
 ///
 /// # Errors
@@ -117,24 +143,52 @@ pub fn example(name: &str) -> Result<String> {
     Ok(texts.join("\n---\n"))
 }
 
-/// Applies an example and waits until its service is ready; says how long that took.
+/// Applies an example and waits until its service is ready, and all its real servers serve; says how long that took.
 ///
 /// # Errors
 /// When something does not come about in time.
 pub fn serve(scene: &Scene, name: &str, service: &str) -> Result<Duration> {
     scene.apply(&example(name)?)?;
-    ready(scene, service)
+    let took = ready(scene, service)?;
+    let all = |counts: Counts| counts.matched == counts.prepared && counts.prepared == counts.healthy;
+    Ok(took + counted(scene, service, "every real server serves", all)?)
 }
 
-/// Waits until a service of the shop is ready.
+/// Waits until a service of the shop is ready, and no real server that could serve waits for its first probe: the first one
+/// to pass makes the service ready.
 ///
 /// # Errors
 /// When something does not come about in time.
 pub fn ready(scene: &Scene, service: &str) -> Result<Duration> {
     let object = format!("virtualservice/{service}");
-    scene
+    let took = scene
         .control_plane()
-        .wait_for_condition("shop", &object, ("Ready", "True"), LIMIT)
+        .wait_for_condition("shop", &object, ("Ready", "True"), LIMIT)?;
+    let probed = |counts: Counts| counts.healthy >= counts.prepared;
+    Ok(took + counted(scene, service, "every prepared real server is healthy", probed)?)
+}
+
+/// `status.realServers`.
+struct Counts {
+    matched: u64,
+    prepared: u64,
+    healthy: u64,
+}
+
+fn counted(scene: &Scene, service: &str, what: &str, pleases: impl Fn(Counts) -> bool) -> Result<Duration> {
+    let object = format!("virtualservice/{service}");
+    let is_so = |object: &Value| {
+        let count = |field: &str| object["status"]["realServers"][field].as_u64().unwrap_or_default();
+        pleases(Counts {
+            matched: count("matched"),
+            prepared: count("prepared"),
+            healthy: count("healthy"),
+        })
+    };
+    let plane = scene.control_plane();
+    plane
+        .wait_for(what, LIMIT, &["-n", "shop", &object], is_so)
+        .map(|(_, took)| took)
 }
 
 /// Waits until no node has a part of any service; a group's own part stays with the group.
@@ -169,12 +223,5 @@ pub fn close(scene: &Scene, name: &str, before: &Before) -> Result<()> {
     scene
         .control_plane()
         .wait_for("no placement is left", LIMIT, &["placements", "-A"], gone)?;
-    for (name, snapshot) in before {
-        let now = Snapshot::of(&*scene.host(name)?)?;
-        snapshot
-            .diff(&now)
-            .expect_empty(name)
-            .context("after everything was deleted")?;
-    }
-    Ok(())
+    unchanged(scene, before)
 }

@@ -3,25 +3,29 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::program::Program;
 use crate::topology::Host;
 
-/// Section, and the command that fills it.
+/// Section, and the command that fills it. Few programs: under emulation a process costs more than what it reads.
 const SECTIONS: &[(&str, &str)] = &[
     ("ipvs", "ipvsadm -Sn"),
-    ("address", "ip -j address"),
-    ("link", "ip -j -d link"),
-    ("route", "ip -j -4 route show table all; ip -j -6 route show table all"),
-    ("rule", "ip -j -4 rule; ip -j -6 rule"),
-    ("proxy", "ip -j -4 neigh show proxy; ip -j -6 neigh show proxy"),
+    ("link", "ip -j -d address"),
+    (
+        "ipv4",
+        "ip -j -4 -batch - <<END\nroute show table all\nrule\nneigh show proxy\nEND\n",
+    ),
+    (
+        "ipv6",
+        "ip -j -6 -batch - <<END\nroute show table all\nrule\nneigh show proxy\nEND\n",
+    ),
     ("nft", "nft -j list ruleset"),
     (
         "sysctl",
-        // Some keys cannot be read, which newer ones of it end with a failure for.
-        "sysctl -a -r '^net[.](ipv4[.](ip_forward$|conf[.]|vs[.])|ipv6[.]conf[.])' 2>/dev/null | grep .",
+        // Some cannot be read, for which it ends with a failure.
+        "cd /proc/sys/net; grep -r '' ipv4/ip_forward ipv4/conf ipv4/vs ipv6/conf 2>/dev/null; :",
     ),
 ];
 const MARK: &str = "=====";
@@ -58,9 +62,14 @@ impl Snapshot {
     pub fn of(host: &Host) -> Result<Self> {
         let commands = SECTIONS
             .iter()
-            .map(|(name, command)| format!("echo '{MARK} {name}'; {{ {command}; }} || exit 1\n"));
+            .map(|(name, command)| format!("echo '{MARK} {name}'\n{command}\n[ $? = 0 ] || exit 1\n"));
         let output = host.program(Program::shell(&commands.collect::<String>()))?;
-        Self::parse(&output.stdout).with_context(|| format!("the snapshot of {}", host.name))
+        let snapshot = Self::parse(&output.stdout).with_context(|| format!("the snapshot of {}", host.name))?;
+        for section in ["link", "ipv4", "sysctl"] {
+            let is_read = snapshot.0.get(section).is_some_and(|lines| !lines.is_empty());
+            ensure!(is_read, "nothing was read of {section} of {}", host.name);
+        }
+        Ok(snapshot)
     }
 
     fn parse(text: &str) -> Result<Self> {
@@ -96,12 +105,6 @@ impl Snapshot {
         }
         Diff(lines)
     }
-
-    /// The lines of one section.
-    #[must_use]
-    pub fn section(&self, name: &str) -> Vec<&str> {
-        self.0.get(name).into_iter().flatten().map(String::as_str).collect()
-    }
 }
 
 /// One line for each object; addresses apart from their link.
@@ -117,7 +120,8 @@ fn flatten(value: &Value, lines: &mut BTreeSet<String>) {
             for address in addresses.as_array().into_iter().flatten() {
                 lines.insert(format!("{link} {address}"));
             }
-        } else if entry.as_object().is_none_or(|fields| !fields.is_empty()) {
+        }
+        if entry.as_object().is_none_or(|fields| !fields.is_empty()) {
             lines.insert(entry.to_string());
         }
     }
@@ -168,12 +172,12 @@ mod tests {
     use super::*;
 
     const ONE: &str = r#"===== ipvs
-===== address
+===== link
 [{"ifindex":2,"ifname":"eth0","addr_info":[{"local":"192.0.2.1","valid_life_time":4294967295}]}]
 ===== nft
 {"nftables":[{"metainfo":{"version":"1"}},{"rule":{"handle":3,"expr":[{"counter":{"packets":1,"bytes":2}}]}}]}
 ===== sysctl
-net.ipv4.ip_forward = 0
+ipv4/ip_forward:0
 "#;
 
     #[test]
@@ -189,9 +193,9 @@ net.ipv4.ip_forward = 0
     #[test]
     fn an_address_and_a_sysctl_count() {
         let one = Snapshot::parse(ONE).expect("first");
-        let other = ONE.replace("192.0.2.1", "192.0.2.2").replace("= 0", "= 1");
+        let other = ONE.replace("192.0.2.1", "192.0.2.2").replace("forward:0", "forward:1");
         let diff = one.diff(&Snapshot::parse(&other).expect("second"));
         assert_eq!(diff.0.len(), 4, "{diff}");
-        assert_eq!(diff.0[0], r#"- address: "eth0" {"local":"192.0.2.1"}"#);
+        assert_eq!(diff.0[0], r#"- link: "eth0" {"local":"192.0.2.1"}"#);
     }
 }

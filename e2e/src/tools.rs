@@ -13,6 +13,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("mmdebstrap", "mmdebstrap"),
     ("mke2fs", "e2fsprogs"),
+    ("curl", "curl"),
 ];
 
 /// Makes sure that everything is there: installs it when we may, says what is missing when not.

@@ -7,12 +7,12 @@ pub use plan::{FAR_LAN, HostPlan, INSIDE_LAN, LAN, REMOTE_LAN, director_between,
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
 
 use anyhow::{Context, Result};
 
 use crate::guest::Guest;
 use crate::guest_process::GuestProcess;
+use crate::parallel;
 use crate::program::{Output, Program};
 
 /// A host: a network namespace.
@@ -124,19 +124,21 @@ impl Topology {
                 line(&mut batch, format_args!("link add br0 netns lan{lan} type bridge"));
             }
         }
-        plans
-            .iter()
-            .for_each(|plan| line(&mut batch, format_args!("netns add {}", plan.name)));
-        self.guest.run(&Program::line("ip -batch -").input(batch))?;
-        thread::scope(|scope| {
-            let threads: Vec<_> = plans
-                .iter()
-                .map(|plan| scope.spawn(|| configure(&self.guest, plan)))
-                .collect();
-            threads
-                .into_iter()
-                .try_for_each(|thread| thread.join().unwrap_or_else(|_| anyhow::bail!("a thread panicked")))
-        })?;
+        let mut with_devices = String::new();
+        for plan in plans {
+            let batch = if plan.fallback_devices {
+                &mut with_devices
+            } else {
+                &mut batch
+            };
+            line(batch, format_args!("netns add {}", plan.name));
+        }
+        let script = format!(
+            "set -e; only=/proc/sys/net/core/fb_tunnels_only_for_init_net; trap 'echo 0 > $only' EXIT
+            echo 1 > $only; ip -batch - <<END\n{batch}END\necho 0 > $only; ip -batch - <<END\n{with_devices}END"
+        );
+        self.guest.run(&Program::shell(&script))?;
+        parallel::each(plans, |plan| configure(&self.guest, plan))?;
         self.connect_bridges()?;
         for plan in plans {
             let (lan, last) = plan.links.first().copied().context("a host without a link")?;
@@ -209,10 +211,13 @@ impl Drop for Topology {
 /// Ends what still runs there first: a namespace lives as long as a process is in it. Its end of the management network's
 /// cable goes at once; the kernel takes it away some time after the namespace, and the name may be wanted before.
 fn remove(guest: &Guest, names: &[String]) -> Result<()> {
-    let names = names.join(" ");
+    let all = |what: &str| -> String { names.iter().map(|name| format!("{what}{name}\n")).collect() };
+    let (pids, cables, hosts) = (all("netns pids "), all("link delete p-"), all("netns delete "));
+    // Not every host has such a cable, and a process may end before it is killed.
     let script = format!(
-        "for n in {names}; do p=$(ip netns pids $n); [ -z \"$p\" ] || kill -KILL $p; done
-        for n in {names}; do ip link delete p-$n 2>&-; ip netns delete $n; done"
+        "ip -force -batch - <<END | xargs -r kill -KILL 2>/dev/null\n{pids}END
+        ip -force -batch - 2>/dev/null <<END\n{cables}END
+        ip -force -batch - <<END\n{hosts}END\n"
     );
     guest.run(&Program::shell(&script)).map(drop)
 }

@@ -20,6 +20,10 @@ use crate::topology::Host;
 const PATIENCE_SECONDS: u32 = 6;
 const READY: Duration = Duration::from_secs(20);
 
+/// The size of `/long` on every nginx, which takes ten seconds.
+pub const LONG_BYTES: usize = 10 * LONG_RATE;
+const LONG_RATE: usize = 8192;
+
 /// Starts nginx on a real server; it answers its host's name to every request, on these ports.
 ///
 /// # Errors
@@ -40,9 +44,14 @@ pub fn nginx(host: &Host, ports: &[u16]) -> Result<GuestProcess> {
             fastcgi_temp_path {folder}/fastcgi; uwsgi_temp_path {folder}/uwsgi;
             scgi_temp_path {folder}/scgi;
             add_header X-Server {name}; add_header X-Client $remote_addr;
-            server {{ {listen} location / {{ return 200 \"{name}\\n\"; }} }}
+            server {{
+                {listen} location / {{ return 200 \"{name}\\n\"; }}
+                location /long {{ root {folder}; limit_rate {LONG_RATE}; }}
+            }}
         }}"
     );
+    let long = vec![b'x'; LONG_BYTES];
+    host.guest().write(&format!("{folder}/long"), 0o644, &long)?;
     let file = format!("{folder}/nginx.conf");
     host.guest().write(&file, 0o644, configuration.as_bytes())?;
     let line = format!("nginx -p {folder} -c {file} -g daemon@off;");

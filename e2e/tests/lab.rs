@@ -24,8 +24,12 @@ mod drift;
 mod examples;
 #[path = "lab/faults.rs"]
 mod faults;
+#[path = "lab/health.rs"]
+mod health;
 #[path = "lab/itself.rs"]
 mod itself;
+#[path = "lab/leaving.rs"]
+mod leaving;
 #[path = "lab/matrix.rs"]
 mod matrix;
 #[path = "lab/persistence.rs"]
@@ -48,7 +52,8 @@ mod traffic;
 /// A test of a name, and the kernel that it runs on.
 type Entry = (Suite, String, Test);
 
-/// Every module's tests, in the order in which they run; those of other kernels last, each guest's together.
+/// Every module's tests, in the order in which they run; those of other kernels last, each guest's together, and the networks
+/// of the matrix only in a long run.
 fn all() -> Vec<Entry> {
     let usual = [
         itself::TESTS,
@@ -66,12 +71,19 @@ fn all() -> Vec<Entry> {
         changes::TESTS,
         drift::TESTS,
         cases::TESTS,
+        health::TESTS,
+        leaving::TESTS,
         survival::TESTS,
         reboot::TESTS,
         faults::TESTS,
     ];
     let mut all = on(Suite::default(), &usual.concat());
-    let others = [codec::TESTS, matrix::TESTS].concat();
+    let networks = if settings::is_set(settings::LONG) {
+        matrix::TESTS
+    } else {
+        matrix::IN_SHORT
+    };
+    let others = [codec::TESTS, networks].concat();
     for suite in Suite::ALL.into_iter().filter(|suite| *suite != Suite::default()) {
         let named = on(suite, &others).into_iter();
         all.extend(named.map(|(suite, name, test)| (suite, format!("{}::{name}", suite.name()), test)));

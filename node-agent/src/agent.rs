@@ -1,17 +1,21 @@
 //! The loop: wait for Placements, a notification, or a clock; then one pass. It runs on a thread of its own, because the
 //! kernel's answers are waited for in place, and because nothing that the API server does may delay it.
 
+mod health;
 mod told;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::admin::Readiness;
 use crate::api::Say;
+use crate::checker::Memory;
+use crate::checks::{Asked, Belief, Checks, Order, Ways};
+use crate::clock::{self, Clock};
 use crate::kernel::Kernel;
 use crate::kernel::notify::Committed;
 use crate::ledger::Journal;
@@ -29,6 +33,13 @@ pub enum Wake {
     Network,
     /// nftables said that somebody committed what may concern us.
     Ruleset(Committed),
+    /// The checker believes something else of a target than before.
+    Health {
+        /// What was probed.
+        asked: Box<Asked>,
+        /// What is believed now.
+        belief: Belief,
+    },
     /// End.
     Stop,
 }
@@ -50,14 +61,22 @@ const SLICE: Duration = Duration::from_secs(1);
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 /// A burst of news is one pass.
 const GATHER: Duration = Duration::from_millis(5);
+/// There may always be something more, and a pass waits for none of it.
+const LONGEST_GATHER: Duration = Duration::from_millis(50);
+/// A verdict is waited for by clients: what follows at its heels is taken along, and no more.
+const AT_ONCE: Duration = Duration::from_micros(500);
 
 /// Why a pass is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Cause {
     /// What was unfinished is tried again.
     Retry,
+    /// The time has come for the next step of a drain, or of a slow start.
+    Time,
     /// Something was changed by somebody else: what the pass changes is a repair.
     Drift,
+    /// A real server went down, or came up.
+    Health,
     /// The Placements changed.
     Placements,
 }
@@ -65,13 +84,19 @@ enum Cause {
 /// The loop's state.
 pub struct Agent<K, J> {
     node: Node<K, J>,
+    checks: Checks,
+    orders: UnboundedSender<Order>,
+    verdicts: Memory,
     disk: Disk,
     pace: Pace,
     say: UnboundedSender<Say>,
     metrics: Metrics,
     readiness: Readiness,
+    clock: Clock,
     clocks: Clocks,
     due: Option<Cause>,
+    /// The ways that the checker knows to be open.
+    ways: Ways,
 }
 
 /// When what happens next.
@@ -81,6 +106,8 @@ struct Clocks {
     slice: Instant,
     remember: Option<Instant>,
     retry: Option<Instant>,
+    /// The next step of what goes on by itself.
+    due: Option<Instant>,
     patience: Duration,
 }
 
@@ -88,6 +115,10 @@ struct Clocks {
 pub struct Parts<K, J> {
     /// The node.
     pub node: Node<K, J>,
+    /// To the checker.
+    pub orders: UnboundedSender<Order>,
+    /// The remembered verdicts.
+    pub verdicts: Memory,
     /// The remembered Placements.
     pub disk: Disk,
     /// How often it looks.
@@ -105,43 +136,51 @@ impl<K: Kernel, J: Journal> Agent<K, J> {
     pub fn new(parts: Parts<K, J>) -> Self {
         let Parts {
             node,
+            orders,
+            verdicts,
             disk,
             pace,
             say,
             metrics,
             readiness,
         } = parts;
-        let now = clock();
+        let now = clock::instant();
         let clocks = Clocks {
             look: now + pace.look,
             slice: now + SLICE,
             remember: Some(now + FIRST_LIST),
             retry: None,
+            due: None,
             patience: RETRY.0,
         };
         Self {
             node,
+            checks: Checks::default(),
+            orders,
+            verdicts,
             disk,
             pace,
             say,
             metrics,
             readiness,
+            clock: Clock::start(),
             clocks,
             due: None,
+            ways: Ways::default(),
         }
     }
 
     /// Runs until it is told to stop, or nobody is left to wake it.
     pub fn run(mut self, inbox: &Receiver<Wake>) {
         loop {
-            let wait = self.clocks.next().saturating_duration_since(clock());
+            let wait = self.clocks.next().saturating_duration_since(clock::instant());
             match inbox.recv_timeout(wait) {
                 Ok(wake) => {
                     if self.gather(wake, inbox) == Flow::Stop {
                         return;
                     }
                 }
-                Err(RecvTimeoutError::Timeout) => self.tick(clock()),
+                Err(RecvTimeoutError::Timeout) => self.tick(clock::instant()),
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             if let Some(cause) = self.due.take()
@@ -152,9 +191,20 @@ impl<K: Kernel, J: Journal> Agent<K, J> {
         }
     }
 
-    /// Takes in what woke the loop and what followed at its heels.
+    /// Takes in what woke the loop and what followed at its heels. Each Placement is judged once, however many verdicts there
+    /// are: a whole rack may go at once.
     fn gather(&mut self, first: Wake, inbox: &Receiver<Wake>) -> Flow {
+        let mut judged = BTreeSet::new();
+        let flow = self.take_in(first, inbox, &mut judged);
+        self.judge(judged);
+        flow
+    }
+
+    /// Adds the Placements that verdicts matter for to `judged`. Ends in time, though there is always something more.
+    fn take_in(&mut self, first: Wake, inbox: &Receiver<Wake>, judged: &mut BTreeSet<PlacementKey>) -> Flow {
+        let end = clock::instant() + LONGEST_GATHER;
         let mut wake = first;
+        let mut gather = GATHER;
         loop {
             match wake {
                 Wake::Placements(news) => self.take(news),
@@ -167,9 +217,16 @@ impl<K: Kernel, J: Journal> Agent<K, J> {
                         self.want(Cause::Drift);
                     }
                 }
+                Wake::Health { asked, belief } => {
+                    judged.extend(self.checks.believe(&asked, belief));
+                    gather = AT_ONCE;
+                }
                 Wake::Stop => return Flow::Stop,
             }
-            match inbox.recv_timeout(GATHER) {
+            if clock::instant() >= end {
+                return Flow::Go;
+            }
+            match inbox.recv_timeout(gather) {
                 Ok(next) => wake = next,
                 Err(RecvTimeoutError::Timeout) => return Flow::Go,
                 Err(RecvTimeoutError::Disconnected) => return Flow::Stop,
@@ -182,13 +239,15 @@ impl<K: Kernel, J: Journal> Agent<K, J> {
             News::List(known) => self.take_all(known),
             News::Placed { key, stored } => {
                 let Stored { placed, status } = *stored;
+                let placed = self.checked(&key, placed);
                 self.node.said(&key, &status);
                 let status = Some(status);
                 self.tell(Say::StoredOne {
                     key: key.clone(),
                     status,
                 });
-                if self.node.view().placements.get(&key) != Some(&placed) {
+                let known = self.node.view().placements.get(&key);
+                if !known.is_some_and(|known| known.asks_as(&placed)) {
                     self.node.place(key.clone(), Some(placed));
                     self.has_changed(&key);
                 }
@@ -198,6 +257,7 @@ impl<K: Kernel, J: Journal> Agent<K, J> {
                     key: key.clone(),
                     status: None,
                 });
+                self.uncheck(&key);
                 self.node.place(key.clone(), None);
                 self.has_changed(&key);
             }
@@ -209,7 +269,8 @@ impl<K: Kernel, J: Journal> Agent<K, J> {
         self.clocks.remember = None;
         stored.iter().for_each(|(key, status)| self.node.said(key, status));
         self.tell(Say::Stored(stored));
-        if view == *self.node.view() {
+        let view = self.checked_all(view);
+        if view.asks_as(self.node.view()) {
             return;
         }
         self.node.see(view);
@@ -235,7 +296,8 @@ impl<K: Kernel, J: Journal> Agent<K, J> {
     fn tick(&mut self, now: Instant) {
         if self.clocks.remember.is_some_and(|at| at <= now) {
             self.clocks.remember = None;
-            self.node.see(self.disk.read());
+            let view = self.checked_all(self.disk.read());
+            self.node.see(view);
             tracing::warn!(
                 placements = self.node.view().placements.len(),
                 "no list from the API server yet: going on with the remembered Placements"
@@ -255,10 +317,15 @@ impl<K: Kernel, J: Journal> Agent<K, J> {
             if self.node.audit(slices) {
                 self.want(Cause::Drift);
             }
+            self.metrics.source_ports(self.node.observed().source_port_share());
         }
         if self.clocks.retry.is_some_and(|at| at <= now) {
             self.clocks.retry = None;
             self.want(Cause::Retry);
+        }
+        if self.clocks.due.is_some_and(|at| at <= now) {
+            self.clocks.due = None;
+            self.want(Cause::Time);
         }
     }
 
@@ -267,17 +334,16 @@ impl<K: Kernel, J: Journal> Agent<K, J> {
     }
 
     fn pass(&mut self, cause: Cause) {
-        let started = clock();
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "the shell reads the clock that the statuses carry"
-        )]
-        let now = Timestamp::now();
-        match self.node.pass(now) {
+        let started = clock::instant();
+        let outcome = self.node.pass(self.clock.now());
+        self.clocks.due = self.node.due().map(|moment| self.clock.instant_of(moment));
+        self.metrics.leaving.draining(self.node.draining());
+        match outcome {
             Ok(outcome) => {
                 self.metrics.pass("ok", started.elapsed());
                 self.note(cause, &outcome);
                 self.readiness.reached();
+                self.open_ways(&outcome.done);
                 if outcome.unfinished {
                     self.retry_later();
                 } else {
@@ -299,7 +365,7 @@ impl<K: Kernel, J: Journal> Agent<K, J> {
 
     fn retry_later(&mut self) {
         if self.clocks.retry.is_none() {
-            self.clocks.retry = Some(clock() + self.clocks.patience);
+            self.clocks.retry = Some(clock::instant() + self.clocks.patience);
             self.clocks.patience = (self.clocks.patience * 2).min(RETRY.1);
         }
     }
@@ -319,14 +385,9 @@ enum Flow {
 impl Clocks {
     fn next(&self) -> Instant {
         let fixed = self.look.min(self.slice);
-        [self.remember, self.retry]
+        [self.remember, self.retry, self.due]
             .into_iter()
             .flatten()
             .fold(fixed, Instant::min)
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "the loop is where time comes from")]
-fn clock() -> Instant {
-    Instant::now()
 }

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use crds::DirectorAddress;
 use ipvs::ServiceKey;
 
+use crate::checks::Ways;
 use crate::state::{AddressConfig, AddressScope, Facts, KernelState};
 use crate::tunnel::Obstacle;
 use crate::view::{PlacementKey, View};
@@ -18,14 +19,17 @@ mod decapsulation;
 mod director;
 mod host;
 mod preparation;
+mod probes;
 mod ruleset;
 mod services;
 
 pub use change::{ServiceChange, service_change};
 pub use decapsulation::way_to;
 pub use host::hosted;
+pub use probes::{is_for_probes, open};
 pub use ruleset::retired;
 pub use services::keys;
+pub(crate) use services::{destinations, port as destination_port, way};
 
 /// The desired state, and what of the Placements cannot be part of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,6 +38,8 @@ pub struct Desired {
     pub state: KernelState,
     /// What stands in the way, by Placement.
     pub problems: BTreeMap<PlacementKey, Vec<Problem>>,
+    /// How probes go by the way of clients' packets, when the kernel has the state.
+    pub ways: Ways,
 }
 
 /// Why a part of a Placement is not desired.
@@ -108,7 +114,7 @@ pub fn desired(view: &View, facts: &Facts) -> Desired {
     let hosted = hosted(view);
     for (key, placed) in &view.placements {
         if let Some(part) = &placed.spec.director {
-            let problems = director::add(&mut desired.state, part, facts, &hosted);
+            let problems = director::add(&mut desired.state, part, &placed.serving, facts, &hosted);
             desired.note(key, problems);
         }
         if let Some(part) = &placed.spec.virtual_router
@@ -128,6 +134,8 @@ pub fn desired(view: &View, facts: &Facts) -> Desired {
         }
     }
     ruleset::of_unwrapping(&mut desired.state);
+    desired.state.ruleset.cut.clone_from(&facts.cut);
+    desired.ways = probes::add(&mut desired.state, view, facts);
     desired
 }
 

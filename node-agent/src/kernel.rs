@@ -20,10 +20,12 @@ mod program;
 mod socket;
 mod sysctl;
 
+pub use connections::Connection;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use ::ipvs::{DestinationConfig, DestinationKey, ServiceConfig, ServiceKey, Timeouts};
+use ::ipvs::{Activity, DestinationConfig, DestinationKey, ServiceConfig, ServiceKey, Timeouts};
 
 use crate::plan::Change;
 use crate::ruleset::{Firewall, Table};
@@ -53,6 +55,12 @@ pub trait Kernel {
     /// # Errors
     /// As [`Kernel::services`].
     fn destinations(&mut self, key: ServiceKey) -> Result<BTreeMap<DestinationKey, DestinationConfig>, KernelError>;
+
+    /// The connections of each destination of one service.
+    ///
+    /// # Errors
+    /// As [`Kernel::services`].
+    fn activity(&mut self, key: ServiceKey) -> Result<BTreeMap<DestinationKey, Activity>, KernelError>;
 
     /// The idle timeouts.
     ///
@@ -108,11 +116,11 @@ pub trait Kernel {
     /// As [`Kernel::ruleset_generation`].
     fn firewalls(&mut self) -> Result<BTreeSet<Firewall>, KernelError>;
 
-    /// Real servers, with their ports, that IPVS has connections to.
+    /// The connections that IPVS has.
     ///
     /// # Errors
     /// They cannot be listed.
-    fn connections(&mut self) -> Result<BTreeSet<DestinationKey>, KernelError>;
+    fn connections(&mut self) -> Result<Vec<Connection>, KernelError>;
 
     /// Executes changes in order, and says for each whether the kernel took it. One refusal stops nothing: what must
     /// not happen after it is the caller's to leave out. IPVS changes that follow each other go in one send.

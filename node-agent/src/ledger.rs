@@ -14,8 +14,10 @@ use std::path::{Path, PathBuf};
 use ipvs::{ServiceKey, Timeouts};
 use serde::{Deserialize, Serialize};
 
+use crate::serving::Kept;
 use crate::state::Sysctl;
 use crate::tunnel::GuePort;
+use crate::view::PlacementKey;
 
 /// What the ledger says now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,6 +32,8 @@ pub struct Ledger {
     pub tunnels: BTreeSet<String>,
     /// UDP ports of GUE that we added.
     pub gue_ports: BTreeSet<GuePort>,
+    /// What destinations have gone through, by Placement.
+    pub courses: BTreeMap<PlacementKey, Kept>,
     /// Whether what stood on VIPs with our mark was taken over, as after the loss of an earlier ledger. It is said before
     /// the first change, so no VIP of that moment is this ledger's doing; from then on it alone says what is ours.
     pub claimed: bool,
@@ -116,6 +120,18 @@ pub enum Entry {
         /// Which.
         port: GuePort,
     },
+    /// What destinations of a Placement have gone through.
+    Course {
+        /// Which Placement.
+        placement: PlacementKey,
+        /// What is to be known of it.
+        kept: Kept,
+    },
+    /// Nothing of that is to be known any more.
+    NoCourse {
+        /// Which Placement.
+        placement: PlacementKey,
+    },
     /// A sysctl was given back, or its interface is gone.
     NoSysctl {
         /// Which.
@@ -161,6 +177,12 @@ impl Ledger {
             Entry::NoGuePort { port } => {
                 self.gue_ports.remove(port);
             }
+            Entry::Course { placement, kept } => {
+                self.courses.insert(placement.clone(), kept.clone());
+            }
+            Entry::NoCourse { placement } => {
+                self.courses.remove(placement);
+            }
         }
     }
 
@@ -201,6 +223,10 @@ impl Ledger {
         let timeouts = self.timeouts.map(|value| Entry::Timeouts { value });
         let tunnels = self.tunnels.iter().map(|name| Entry::Tunnel { name: name.clone() });
         let gue_ports = self.gue_ports.iter().map(|port| Entry::GuePort { port: *port });
+        let courses = self.courses.iter().map(|(placement, kept)| Entry::Course {
+            placement: placement.clone(),
+            kept: kept.clone(),
+        });
         let claimed = self.claimed.then_some(Entry::Claimed);
         let adopted = self.adopted.then_some(Entry::Adopted);
         claimed
@@ -211,6 +237,7 @@ impl Ledger {
             .chain(timeouts)
             .chain(tunnels)
             .chain(gue_ports)
+            .chain(courses)
             .collect()
     }
 }
@@ -222,12 +249,27 @@ pub trait Journal {
     /// # Errors
     /// They were not written: the kernel change that they announce must not happen.
     fn append(&mut self, entries: &[Entry]) -> io::Result<()>;
+
+    /// May leave out what is over by now; `ledger` is what the lines come to.
+    ///
+    /// # Errors
+    /// It could not; the lines are as they were.
+    fn tidy(&mut self, _ledger: &Ledger) -> io::Result<()> {
+        Ok(())
+    }
 }
+
+/// It is written anew behind so many lines: real servers that come and go for months must not fill `/run`.
+const TIDY_AFTER: usize = 4096;
 
 /// The journal on disk.
 #[derive(Debug)]
 pub struct JournalFile {
     file: File,
+    path: PathBuf,
+    boot_id: String,
+    /// Since it was written anew.
+    lines: usize,
 }
 
 impl JournalFile {
@@ -241,13 +283,36 @@ impl JournalFile {
         let path = run_dir.join(FILE);
         let ledger = Ledger::peek(run_dir, boot_id)?;
         let file = rewrite(&path, &ledger, boot_id)?;
-        Ok((Self { file }, ledger))
+        let journal = Self {
+            file,
+            path,
+            boot_id: boot_id.to_owned(),
+            lines: 0,
+        };
+        Ok((journal, ledger))
     }
 }
 
 impl Journal for JournalFile {
     fn append(&mut self, entries: &[Entry]) -> io::Result<()> {
-        self.file.write_all(&lines(entries)?)
+        let before = self.file.metadata()?.len();
+        if let Err(error) = self.file.write_all(&lines(entries)?) {
+            // Half a line would make the next whole one unreadable.
+            drop(self.file.set_len(before));
+            return Err(error);
+        }
+        self.lines = self.lines.saturating_add(entries.len());
+        Ok(())
+    }
+
+    fn tidy(&mut self, ledger: &Ledger) -> io::Result<()> {
+        if self.lines < TIDY_AFTER {
+            return Ok(());
+        }
+        // If that fails it is tried again as late.
+        self.lines = 0;
+        self.file = rewrite(&self.path, ledger, &self.boot_id)?;
+        Ok(())
     }
 }
 

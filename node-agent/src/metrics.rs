@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
+use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -14,7 +14,14 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use crate::desired::is_for_probes;
 use crate::plan::Change;
+
+mod health;
+mod leaving;
+
+pub use health::HealthMetrics;
+pub use leaving::LeavingMetrics;
 
 /// One label, named for what it tells.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -40,6 +47,11 @@ pub struct Metrics {
     flushes: Counter,
     status_writes: Family<Outcome, Counter>,
     placements: Gauge<i64, AtomicI64>,
+    source_ports: Gauge<f64, AtomicU64>,
+    /// Of health checks.
+    pub health: HealthMetrics,
+    /// Of real servers that leave.
+    pub leaving: LeavingMetrics,
 }
 
 impl fmt::Debug for Metrics {
@@ -60,6 +72,9 @@ impl Default for Metrics {
             flushes: Counter::default(),
             status_writes: Family::default(),
             placements: Gauge::default(),
+            source_ports: Gauge::default(),
+            health: HealthMetrics::register(&mut registry),
+            leaving: LeavingMetrics::register(&mut registry),
             registry: Arc::default(),
         };
         registry.register("passes", "Passes, by result", metrics.passes.clone());
@@ -90,6 +105,11 @@ impl Default for Metrics {
             metrics.status_writes.clone(),
         );
         registry.register("placements", "Placements of this node", metrics.placements.clone());
+        registry.register(
+            "full_nat_source_ports_used_ratio",
+            "Share of FullNAT's source ports in use, 0 to 1, towards that port of a real server where it is greatest",
+            metrics.source_ports.clone(),
+        );
         registry.register(
             "build",
             "This program",
@@ -139,6 +159,11 @@ impl Metrics {
         self.placements.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
+    /// The greatest share of source ports in use.
+    pub fn source_ports(&self, share: f64) {
+        self.source_ports.set(share);
+    }
+
     /// Everything, as text.
     pub fn text(&self) -> String {
         let mut text = String::new();
@@ -160,6 +185,7 @@ pub fn kind(change: &Change) -> &'static str {
             None => "gue_port",
         },
         Change::GrowRuleset(_) | Change::ShrinkRuleset(_) => "ruleset",
+        Change::Ipvs(change) if is_for_probes(&change.service()) => "ipvs_probe",
         Change::Ipvs(change) => match change.destination() {
             Some(_) => "ipvs_destination",
             None => "ipvs_service",

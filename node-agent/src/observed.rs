@@ -13,7 +13,10 @@ use crate::state::{AddressConfig, AddressKey, Facts, KernelState, Requirement, S
 use crate::tunnel::{GuePort, Receiver};
 
 mod nftables;
+mod source_ports;
+
 pub use nftables::Nftables;
+pub use source_ports::{Count, SourcePorts, Towards};
 
 /// The picture.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,6 +37,8 @@ pub struct Observed {
     pub nftables: Nftables,
     /// Real servers that IPVS has connections to; `None` while nobody needed to know.
     pub connections: Option<BTreeSet<DestinationKey>>,
+    /// The source ports of FullNAT, as the last audit counted them.
+    pub source_ports: BTreeMap<Towards, SourcePorts>,
     /// Why the knobs could not be read the last time; then they are as they were read before, or unknown.
     pub blind: Option<KernelError>,
     /// The rest.
@@ -128,10 +133,12 @@ impl Observed {
         let (addresses, facts) = kernel.network()?;
         let answered = std::mem::take(&mut self.facts.answered);
         let firewalls = std::mem::take(&mut self.facts.firewalls);
+        let cut = std::mem::take(&mut self.facts.cut);
         self.addresses = addresses;
         self.facts = Facts {
             answered,
             firewalls,
+            cut,
             ..facts
         };
         Ok(())

@@ -8,22 +8,28 @@ mod audit;
 mod execution;
 mod narrow;
 mod reading;
+mod regime;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
 
-use crds::PlacementStatus;
+use crds::{DirectorPart, PlacementSpec, PlacementStatus};
+use ipvs::{DestinationKey, ServiceKey};
 use jiff::Timestamp;
 
 use self::audit::Audit;
 use self::execution::Execution;
 use self::narrow::Ground;
 use self::reading::Stale;
-use crate::desired::{Desired, desired};
+use self::regime::Regime;
+use crate::checks::Ways;
+use crate::desired::{Desired, desired, keys, open};
 use crate::kernel::{Kernel, KernelError};
 use crate::ledger::{Entry, Journal, Ledger};
 use crate::observed::{GuePorts, Ipvs, Observed};
 use crate::plan::{Absence, Change, Plan, Stage, plan, settled};
 use crate::report::{Evidence, report};
+use crate::serving::{Fate, Now};
 use crate::state::{KernelState, Sysctl};
 use crate::view::{Placed, PlacementKey, Source, View};
 
@@ -49,6 +55,10 @@ pub struct Node<K, J> {
     audit: Audit,
     /// The knobs that the last pass needed to know.
     knobs: BTreeSet<Sysctl>,
+    /// What destinations are going through.
+    regime: Regime,
+    /// The ways of probes that are open since the last pass over everything.
+    ways: Ways,
 }
 
 /// What a pass did.
@@ -84,6 +94,7 @@ impl<K: Kernel, J: Journal> Node<K, J> {
     pub fn new(kernel: K, journal: J, ledger: Ledger, boot_id: String) -> Self {
         let booted = !ledger.adopted;
         Self {
+            regime: Regime::restored(&ledger),
             kernel,
             journal,
             ledger,
@@ -97,6 +108,7 @@ impl<K: Kernel, J: Journal> Node<K, J> {
             statuses: BTreeMap::new(),
             audit: Audit::default(),
             knobs: BTreeSet::new(),
+            ways: Ways::default(),
         }
     }
 
@@ -120,8 +132,18 @@ impl<K: Kernel, J: Journal> Node<K, J> {
         &self.view
     }
 
+    /// How probes may go by the way of clients' packets now.
+    pub fn ways(&self) -> &Ways {
+        &self.ways
+    }
+
     /// Takes everything that is asked of the node, in place of what was asked before.
-    pub fn see(&mut self, view: View) {
+    pub fn see(&mut self, mut view: View) {
+        for (key, placed) in &mut view.placements {
+            if let Some(former) = self.view.placements.get(key) {
+                placed.serving.clone_from(&former.serving);
+            }
+        }
         if view.source != self.view.source {
             self.ground = None;
         }
@@ -140,10 +162,37 @@ impl<K: Kernel, J: Journal> Node<K, J> {
     /// Takes one Placement as it is now; `None` = it is gone.
     pub fn place(&mut self, key: PlacementKey, placed: Option<Placed>) {
         let former = match placed {
-            Some(placed) => self.view.placements.insert(key.clone(), placed),
+            Some(mut placed) => {
+                let known = self.view.placements.get(&key);
+                placed.serving = known.map(|known| known.serving.clone()).unwrap_or_default();
+                self.view.placements.insert(key.clone(), placed)
+            }
             None => self.view.placements.remove(&key),
         };
         self.changed.entry(key).or_insert(former);
+    }
+
+    /// Whether the director part of this spec sends packets to a destination. Where IPVS cannot be read: whether it may, by an
+    /// earlier agent's doing.
+    pub fn sends_to(&self, spec: &PlacementSpec, destination: SocketAddr) -> bool {
+        let Some(table) = self.observed.ipvs.table() else {
+            return !self.ledger.services.is_empty();
+        };
+        let to = DestinationKey::new(destination.ip(), destination.port());
+        let sends = |key: ServiceKey| {
+            let known = table
+                .services
+                .get(&key)
+                .and_then(|service| service.destinations.get(&to));
+            known.is_some_and(|config| config.weight > 0)
+        };
+        let of_part = |part: &DirectorPart| {
+            let vips = part.addresses.iter().filter_map(|entry| entry.address.parse().ok());
+            let vips: Vec<IpAddr> = vips.collect();
+            let mut services = part.services.iter();
+            services.any(|service| keys(service, vips.iter().copied()).into_keys().any(sends))
+        };
+        spec.director.as_ref().is_some_and(of_part)
     }
 
     /// A status that was said before, by this agent or the one before it: its transition times are kept.
@@ -157,8 +206,9 @@ impl<K: Kernel, J: Journal> Node<K, J> {
     ///
     /// # Errors
     /// The kernel could not be read.
-    pub fn preview(&mut self) -> Result<Plan, KernelError> {
+    pub fn preview(&mut self, now: Now) -> Result<Plan, KernelError> {
         self.read()?;
+        self.regulate_unseen(now);
         let desired = self.desire();
         self.read_beside(&desired);
         match self.observed.nftables.error() {
@@ -173,19 +223,26 @@ impl<K: Kernel, J: Journal> Node<K, J> {
     ///
     /// # Errors
     /// The kernel could not be read, or the ledger not be written: nothing was changed, and nothing is said.
-    pub fn pass(&mut self, now: Timestamp) -> Result<Outcome, KernelError> {
-        if let Some((ground, wanted)) = self.narrows() {
-            return self.narrow_pass(ground, &wanted, now);
+    pub fn pass(&mut self, now: Now) -> Result<Outcome, KernelError> {
+        if self.ground.is_some() && self.stale == Stale::default() {
+            self.regulate(now)?;
+            if let Some((ground, wanted)) = self.narrows() {
+                return self.narrow_pass(ground, &wanted, now.clock);
+            }
+            self.ground = None;
+            self.read()?;
+        } else {
+            self.ground = None;
+            self.read()?;
+            self.regulate(now)?;
         }
-        self.ground = None;
-        self.read()?;
         let desired = self.desire();
         self.read_beside(&desired);
         let plan = self.plan(&desired);
         self.claim(plan.ledger)?;
         let executed = self.execute(plan.steps, &desired.state);
         self.read_back(&executed)?;
-        self.conclude(executed, now)
+        self.conclude(executed, now.clock)
     }
 
     /// The second half of a pass: what is there now, and what is to be said of it.
@@ -194,6 +251,7 @@ impl<K: Kernel, J: Journal> Node<K, J> {
         let waits = self.read_beside(&desired);
         let residue = self.plan(&desired);
         self.settle(&desired)?;
+        self.ways = open(&desired.ways, &desired.state, &self.observed, &residue);
         let (done, refusals) = executed;
         let evidence = Evidence {
             desired: &desired,
@@ -229,7 +287,7 @@ impl<K: Kernel, J: Journal> Node<K, J> {
     }
 
     fn plan(&self, desired: &Desired) -> Plan {
-        plan(&desired.state, &self.observed, &self.ledger, absence(&self.view))
+        plan(&desired.state, &self.observed, &self.ledger, &absence(&self.view))
     }
 
     fn desire(&mut self) -> Desired {
@@ -260,6 +318,9 @@ impl<K: Kernel, J: Journal> Node<K, J> {
             .append(entries)
             .map_err(|error| KernelError::Io(format!("the ledger cannot be written: {error}")))?;
         entries.iter().for_each(|entry| self.ledger.record(entry));
+        if let Err(error) = self.journal.tidy(&self.ledger) {
+            tracing::warn!(%error, "the ledger cannot be written anew; it goes on growing");
+        }
         Ok(())
     }
 
@@ -281,7 +342,7 @@ impl<K: Kernel, J: Journal> Node<K, J> {
 
     /// Strikes from the ledger what is over, and says once that a pass over a complete list was whole.
     fn settle(&mut self, desired: &Desired) -> Result<(), KernelError> {
-        let mut entries = settled(&desired.state, &self.observed, &self.ledger, absence(&self.view));
+        let mut entries = settled(&desired.state, &self.observed, &self.ledger, &absence(&self.view));
         let whole = match self.observed.ipvs {
             Ipvs::Read(_) => true,
             Ipvs::Unread => !self.needs_ipvs(),
@@ -299,7 +360,11 @@ pub fn absence(view: &View) -> Absence {
     if view.is_complete() {
         Absence::IsBelieved
     } else {
-        Absence::IsIgnorance
+        let servings = view.placements.values().flat_map(|placed| &placed.serving.fates);
+        let out = servings.filter(|(_, fate)| **fate == Fate::Out);
+        Absence::IsIgnorance {
+            dismissed: out.map(|(place, _)| *place).collect(),
+        }
     }
 }
 

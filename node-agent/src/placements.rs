@@ -175,6 +175,8 @@ fn placed(former: Option<&Placed>, object: &DynamicObject) -> Placed {
             generation,
             spec,
             not_understood: None,
+            down: Default::default(),
+            serving: Default::default(),
         },
         Err(words) => {
             let not_understood = Some(NotUnderstood { generation, words });
@@ -184,6 +186,8 @@ fn placed(former: Option<&Placed>, object: &DynamicObject) -> Placed {
                 generation,
                 spec,
                 not_understood,
+                down: Default::default(),
+                serving: Default::default(),
             }
         }
     }

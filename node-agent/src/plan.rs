@@ -35,6 +35,7 @@ use crate::desired::ServiceChange;
 use crate::ledger::{Entry, Former, Ledger};
 use crate::observed::Observed;
 use crate::ruleset::Transaction;
+use crate::serving::Place;
 use crate::state::{ADDRESS_PROTOCOL, AddressConfig, AddressKey, AddressScope, KernelState, Sysctl};
 use crate::tunnel::{self, GuePort};
 
@@ -126,19 +127,23 @@ pub struct Plan {
 }
 
 /// Whether something may be deleted because the Placements do not name it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Absence {
     /// The Placements are a complete list.
     IsBelieved,
     /// They may be incomplete: unknown is not empty.
-    IsIgnorance,
+    IsIgnorance {
+        /// Destinations that they name, and that do not serve by our own decision: to delete these is no belief in an
+        /// absence. A failed check works without the API server, and so does a drain's deadline.
+        dismissed: BTreeSet<Place>,
+    },
 }
 
 /// The changes that turn what was observed into what is desired, of what is ours.
 ///
 /// # Guarantees
 /// `plan(x, x)` has no steps; the same input gives the same output; nothing foreign is touched.
-pub fn plan(desired: &KernelState, observed: &Observed, ledger: &Ledger, absence: Absence) -> Plan {
+pub fn plan(desired: &KernelState, observed: &Observed, ledger: &Ledger, absence: &Absence) -> Plan {
     let mut plan = Plan::default();
     services::all(&mut plan, desired, observed, ledger);
     let made = tunnels::add(&mut plan, desired, observed, ledger);
@@ -148,10 +153,19 @@ pub fn plan(desired: &KernelState, observed: &Observed, ledger: &Ledger, absence
     ruleset::ruleset(&mut plan, desired, observed);
     match absence {
         Absence::IsBelieved => {}
-        Absence::IsIgnorance => plan.steps.retain(|(_, change)| !change.takes_away()),
+        Absence::IsIgnorance { dismissed } => plan
+            .steps
+            .retain(|(_, change)| !change.takes_away() || is_dismissal(dismissed, change)),
     }
     plan.steps.sort_by_key(|(stage, _)| *stage);
     plan
+}
+
+fn is_dismissal(dismissed: &BTreeSet<Place>, change: &Change) -> bool {
+    let Change::Ipvs(ipvs::Change::DeleteDestination { service, destination }) = change else {
+        return false;
+    };
+    dismissed.contains(&(*service, *destination))
 }
 
 /// As [`plan`], of these services alone: what is desired of everything else is as it was, and was read to be so.
@@ -170,9 +184,9 @@ pub fn settled_services(wanted: &ServiceChange, observed: &Observed, ledger: &Le
 }
 
 /// Ledger entries that are over: what they name was read to be gone, or somebody else's. Not while absence is ignorance.
-pub fn settled(desired: &KernelState, observed: &Observed, ledger: &Ledger, absence: Absence) -> Vec<Entry> {
+pub fn settled(desired: &KernelState, observed: &Observed, ledger: &Ledger, absence: &Absence) -> Vec<Entry> {
     match absence {
-        Absence::IsIgnorance => return Vec::new(),
+        Absence::IsIgnorance { dismissed: _ } => return Vec::new(),
         Absence::IsBelieved => {}
     }
     let mut over = Vec::new();
@@ -224,23 +238,34 @@ impl Plan {
 
     /// The services that it deletes.
     pub fn deleted_services(&self) -> impl Iterator<Item = ServiceKey> {
-        self.steps.iter().filter_map(|(_, change)| match change {
-            Change::Ipvs(ipvs::Change::DeleteService { service }) => Some(*service),
-            Change::Ipvs(_)
-            | Change::SetSysctl { .. }
-            | Change::RestoreSysctl { .. }
-            | Change::AddAddress { .. }
-            | Change::DeleteAddress { .. }
-            | Change::SetTimeouts { .. }
-            | Change::Tunnel(_)
-            | Change::GrowRuleset(_)
-            | Change::ShrinkRuleset(_)
-            | Change::Announce { .. } => None,
+        self.steps.iter().filter_map(|(_, change)| match change.ipvs()? {
+            ipvs::Change::DeleteService { service } => Some(*service),
+            ipvs::Change::AddService { .. }
+            | ipvs::Change::EditService { .. }
+            | ipvs::Change::AddDestination { .. }
+            | ipvs::Change::EditDestination { .. }
+            | ipvs::Change::DeleteDestination { .. } => None,
         })
     }
 }
 
 impl Change {
+    /// What it changes in the table of IPVS, if that.
+    pub fn ipvs(&self) -> Option<&ipvs::Change> {
+        match self {
+            Self::Ipvs(change) => Some(change),
+            Self::SetSysctl { .. }
+            | Self::RestoreSysctl { .. }
+            | Self::AddAddress { .. }
+            | Self::DeleteAddress { .. }
+            | Self::SetTimeouts { .. }
+            | Self::Tunnel(_)
+            | Self::GrowRuleset(_)
+            | Self::ShrinkRuleset(_)
+            | Self::Announce { .. } => None,
+        }
+    }
+
     /// Whether something is gone after it that was there before.
     pub fn takes_away(&self) -> bool {
         match self {

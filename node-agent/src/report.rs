@@ -4,12 +4,13 @@ mod concern;
 mod director;
 mod firewall;
 mod host;
+mod source_ports;
 
 pub use concern::Concern;
 
 use std::collections::BTreeMap;
 
-use crds::conditions::{self, BLOCKED_BY_FIREWALL, PROGRAMMED, Verdict, reason};
+use crds::conditions::{self, BLOCKED_BY_FIREWALL, PROGRAMMED, SOURCE_PORTS_LOW, Verdict, reason};
 use crds::{DestinationState, DirectorReport, HostReport, PlacementStatus, PlacementSummary, RouterPart, RouterReport};
 use jiff::Timestamp;
 
@@ -65,7 +66,7 @@ impl<'a> Evidence<'a> {
             .director
             .as_ref()
             .filter(|_| !blind)
-            .map(|part| self.director(part));
+            .map(|part| self.director(part, placed));
         let former_host = former
             .filter(|former| former.boot_id.as_deref() == Some(self.boot_id))
             .and_then(|former| former.real_server.as_ref());
@@ -74,7 +75,9 @@ impl<'a> Evidence<'a> {
         let virtual_router = placed.spec.virtual_router.as_ref();
         let virtual_router = virtual_router.and_then(|part| self.router(part));
         let verdict = self.programmed(key, placed);
-        let blocked = placed.spec.director.as_ref().and_then(|part| self.blocked(part));
+        let part = placed.spec.director.as_ref();
+        let blocked = part.and_then(|part| self.blocked(part));
+        let low = part.and_then(|part| self.source_ports_low(part));
         let summary = summary(director.as_ref(), real_server.as_ref(), virtual_router.as_ref());
         // What was not understood is said of the spec that it is in; what was done, of the last good one.
         let seen = placed
@@ -92,7 +95,8 @@ impl<'a> Evidence<'a> {
                 former.map(|former| former.conditions.as_slice()).unwrap_or_default(),
                 [(PROGRAMMED, verdict)]
                     .into_iter()
-                    .chain(blocked.map(|verdict| (BLOCKED_BY_FIREWALL, verdict))),
+                    .chain(blocked.map(|verdict| (BLOCKED_BY_FIREWALL, verdict)))
+                    .chain(low.map(|verdict| (SOURCE_PORTS_LOW, verdict))),
                 Some(seen),
                 now,
             ),
@@ -131,12 +135,6 @@ impl<'a> Evidence<'a> {
             return verdict;
         }
         if let Some(error) = self.unread(placed, &concern) {
-            return Verdict::no(reason_of(error), error.to_string());
-        }
-        if let Some(sysctl) = self.observed.missing_knob(&self.desired.state)
-            && concern.covers_sysctl(sysctl)
-        {
-            let error = KernelError::NoSysctl { sysctl: sysctl.clone() };
             return Verdict::no(reason_of(&error), error.to_string());
         }
         if let Some((change, error)) = self.refusals.iter().find(|(change, _)| concern.covers(change)) {
@@ -158,8 +156,8 @@ impl<'a> Evidence<'a> {
         }
     }
 
-    /// Why something that the Placement rests on could not be read.
-    fn unread(self, placed: &Placed, concern: &Concern) -> Option<&'a KernelError> {
+    /// Why something that the Placement rests on could not be read, or is not there.
+    fn unread(self, placed: &Placed, concern: &Concern) -> Option<KernelError> {
         let desired = &self.desired.state;
         let sysctls = self.observed.blind.as_ref().filter(|_| concern.needs_sysctls(desired));
         let timeouts = self.observed.timeouts.as_ref().and_then(|read| read.as_ref().err());
@@ -169,7 +167,10 @@ impl<'a> Evidence<'a> {
             .nftables
             .error()
             .filter(|_| concern.needs_ruleset(desired));
-        sysctls.or(timeouts).or(ruleset)
+        let knob = self.observed.missing_knob(desired);
+        let knob = knob.filter(|sysctl| concern.covers_sysctl(sysctl)).cloned();
+        let missing = knob.map(|sysctl| KernelError::NoSysctl { sysctl });
+        sysctls.or(timeouts).or(ruleset).cloned().or(missing)
     }
 
     /// What stands in the way of taking packets out of tunnels.
@@ -205,9 +206,7 @@ impl<'a> Evidence<'a> {
 /// Whether a change may undo what a DirectorGroup asked for.
 fn may_be_of_group(change: &Change) -> bool {
     match change {
-        Change::RestoreSysctl { sysctl, value: _ } | Change::SetSysctl { sysctl, value: _ } => {
-            !sysctl.knob.is_of_host()
-        }
+        Change::RestoreSysctl { sysctl, value: _ } | Change::SetSysctl { sysctl, value: _ } => !sysctl.is_of_host(),
         Change::SetTimeouts { timeouts: _ } | Change::GrowRuleset(_) | Change::ShrinkRuleset(_) => true,
         Change::AddAddress { key: _, config: _ }
         | Change::DeleteAddress { key: _, config: _ }

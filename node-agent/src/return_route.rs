@@ -54,6 +54,7 @@ mod tests {
             metric: *metric,
             interface: "eth0".to_owned(),
             gateway: gateway.parse().ok(),
+            source: None,
         };
         let mut facts = Facts {
             routes: routes.iter().map(route).collect(),

@@ -10,10 +10,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
-use ipvs::Protocol;
+use ipvs::{DestinationKey, Protocol, ServiceKey};
 
 mod command;
 mod decode;
@@ -57,6 +57,24 @@ pub struct Ruleset {
     /// The greatest TCP segment that fits through the tunnel, by VIP: announced by the real server, because a director by
     /// TUN never sees the packet that announces it.
     pub segments: BTreeMap<IpAddr, u16>,
+    /// This node's own addresses that it asks real servers from, by the way of clients' packets.
+    pub probe_sources: BTreeSet<IpAddr>,
+    /// The VIPs that it asks: what comes from outside, says it is from one of these sources and goes there, is a probe that a
+    /// real server without the VIP sent back, and is dropped.
+    pub probed: BTreeSet<IpAddr>,
+    /// The probes' own marks, which [`Ruleset::marks`] leaves alone.
+    pub probe_marks: BTreeSet<u32>,
+    /// Connections of TCP that are over: whatever their client sends is answered with a reset.
+    pub cut: BTreeSet<Cut>,
+}
+
+/// A connection of TCP whose real server has left. IPVS knows it still, and would drop its packets without a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Cut {
+    /// Whose it was.
+    pub client: SocketAddr,
+    /// Where the client sends to.
+    pub vip: SocketAddr,
 }
 
 /// Packets for this node's own sockets behind IPVS.
@@ -122,6 +140,32 @@ pub enum Flow {
 }
 
 impl Flow {
+    /// The connections that IPVS forwards for one destination of one service.
+    pub fn of(key: ServiceKey, to: DestinationKey) -> Self {
+        let server = to.address;
+        match key {
+            ServiceKey::Address {
+                protocol,
+                address: vip,
+                port: _,
+            } if to.port == 0 => Self::Protocol { vip, protocol, server },
+            ServiceKey::Address {
+                protocol,
+                address: vip,
+                port: _,
+            } => Self::Port {
+                vip,
+                protocol,
+                server,
+                port: to.port,
+            },
+            ServiceKey::FirewallMark { family: _, mark } => Self::Mark {
+                mark: mark.get(),
+                server,
+            },
+        }
+    }
+
     /// The real server.
     pub fn server(&self) -> IpAddr {
         match self {
@@ -289,6 +333,10 @@ impl Ruleset {
             outer,
             directors,
             segments,
+            probe_sources,
+            probed,
+            probe_marks,
+            cut,
         } = other.clone();
         let mut both = self.clone();
         both.guarded.extend(guarded);
@@ -309,6 +357,10 @@ impl Ruleset {
         both.outer.extend(outer);
         both.directors.extend(directors);
         merge(&mut both.segments, segments);
+        both.probe_sources.extend(probe_sources);
+        both.probed.extend(probed);
+        both.probe_marks.extend(probe_marks);
+        both.cut.extend(cut);
         both
     }
 }

@@ -8,15 +8,20 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use futures::StreamExt;
+use health::Verdict;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc::unbounded_channel;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::task::JoinHandle;
 
 use crate::admin::{self, Readiness};
 use crate::agent::{Agent, Pace, Parts, Wake};
 use crate::api;
 use crate::args::{Paths, Run};
+use crate::checker::{self, Memory};
+use crate::checks::{Asked, Belief, Checks, Order};
+use crate::clock::Clock;
 use crate::identity;
 use crate::kernel::linux::{Linux, LinuxOptions};
 use crate::kernel::notify::{Notifications, RulesetNotifications};
@@ -58,8 +63,12 @@ pub async fn run(paths: Paths, options: Run) -> Result<()> {
     };
     let remembered = disk.read();
     let node = Node::new(kernel, journal, ledger, boot_id.clone());
+    let verdicts = Memory::read(&paths.state_dir, &boot_id);
+    let (orders, checking) = check(verdicts.clone(), wake.clone(), &metrics);
     let agent = Agent::new(Parts {
         node,
+        orders,
+        verdicts,
         disk,
         pace,
         say,
@@ -82,6 +91,8 @@ pub async fn run(paths: Paths, options: Run) -> Result<()> {
     };
     let _: Result<(), _> = wake.send(Wake::Stop);
     converging.join().map_err(|_| anyhow!("the loop panicked"))?;
+    // The loop gives no more orders: the checker writes down what it believes, and ends.
+    checking.await.context("the checker panicked")?;
     ended
 }
 
@@ -95,12 +106,27 @@ pub fn print_plan(paths: &Paths) -> Result<()> {
         source: Source::Api,
         ..Disk::new(&paths.state_dir, None).read()
     };
-    let plan = preview(paths, view)?;
+    let verdicts = Memory::read(&paths.state_dir, &identity::boot_id()?);
+    let plan = preview(paths, judged(view, verdicts))?;
     for key in &plan.foreign {
         println!("# {key} is in the table and not ours: left alone");
     }
     print!("{plan}");
     Ok(())
+}
+
+/// The Placements as the remembered verdicts leave them; what nobody has probed yet is taken for up.
+fn judged(view: View, mut verdicts: Memory) -> View {
+    let mut checks = Checks::default();
+    let mut known = |asked: &Asked| Some(verdicts.of(asked).map_or(Belief::untested(Verdict::Up), Belief::from));
+    let placements = view.placements.into_iter().map(|(key, placed)| {
+        checks.place(&key, Some(&placed.spec), |asked, _| known(asked));
+        (key, checks.judge(placed))
+    });
+    View {
+        placements: placements.collect(),
+        ..view
+    }
 }
 
 /// Takes back everything that is ours.
@@ -125,8 +151,7 @@ pub fn cleanup(paths: &Paths, make: Make) -> Result<()> {
     });
     let mut node = Node::new(kernel, journal, ledger, boot_id);
     node.see(nothing.clone());
-    #[expect(clippy::disallowed_methods, reason = "a shell")]
-    let outcome = node.pass(jiff::Timestamp::now())?;
+    let outcome = node.pass(Clock::start().now())?;
     for (change, error) in &outcome.refusals {
         eprintln!("refused: {change}: {error}");
     }
@@ -155,7 +180,7 @@ fn preview(paths: &Paths, view: View) -> Result<Plan> {
     });
     let mut node = Node::new(kernel, NoJournal, ledger, boot_id);
     node.see(view);
-    Ok(node.preview()?)
+    Ok(node.preview(Clock::start().now())?)
 }
 
 /// One agent a node: a second one would repair the first one's work for ever.
@@ -202,6 +227,19 @@ fn token(config: &Config) -> Option<String> {
         .map(|token| token.expose_secret().to_owned());
     let file = || std::fs::read_to_string(config.auth_info.token_file.as_ref()?).ok();
     given.or_else(file)
+}
+
+/// Starts the checker; it ends when nobody is left to give it orders.
+fn check(memory: Memory, wake: Sender<Wake>, metrics: &Metrics) -> (UnboundedSender<Order>, JoinHandle<()>) {
+    let (give, orders) = unbounded_channel();
+    let checking = tokio::spawn(checker::run(checker::Parts {
+        orders,
+        wake,
+        memory,
+        metrics: metrics.health.clone(),
+        most_at_once: checker::most_at_once(),
+    }));
+    (give, checking)
 }
 
 /// Hands the kernel's notifications to the loop, for ever.

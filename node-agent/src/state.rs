@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use ipvs::{ServiceKey, Table, Timeouts};
+use ipvs::{Family, ServiceKey, Table, Timeouts};
 use serde::{Deserialize, Serialize};
 
-use crate::ruleset::{Firewall, Ruleset};
+use crate::ruleset::{Cut, Firewall, Ruleset};
 
 mod sysctl;
 use crate::tunnel::{GuePort, ReadTunnel, Tunnel, is_name_of_ours};
@@ -130,6 +130,8 @@ pub struct Facts {
     pub answered: BTreeSet<IpAddr>,
     /// Base chains of other people's tables that drop by policy.
     pub firewalls: BTreeSet<Firewall>,
+    /// Connections whose real server has left: to be reset for as long as IPVS would know them.
+    pub cut: BTreeSet<Cut>,
 }
 
 /// A network interface.
@@ -172,6 +174,8 @@ pub struct Route {
     pub interface: String,
     /// The next router; `None` for what is on the link.
     pub gateway: Option<IpAddr>,
+    /// The address that it is to be left from, where the route says so: those that the kernel makes itself do, of IPv4.
+    pub source: Option<IpAddr>,
 }
 
 impl Facts {
@@ -202,6 +206,24 @@ impl Facts {
         };
         let routes = self.routes.iter().filter(|r| r.network.contains(&address));
         routes.max_by(better)
+    }
+
+    /// The node's own address, of this family, that packets to `address` are to come from. No VIP, whoever holds it: those
+    /// of ours are none of the host's, and of others' addresses the one that a route names goes first.
+    pub fn source_to(&self, address: IpAddr, family: Family) -> Option<IpAddr> {
+        let route = self.route_to(address)?;
+        let link = match route.gateway {
+            None => Some(route),
+            Some(gateway) => self.route_to(gateway).filter(|link| link.gateway.is_none()),
+        };
+        let named = [route.source, link.and_then(|link| link.source)].into_iter().flatten();
+        let on_interface = || {
+            let is_there = |own: &IpAddr| self.foreign_addresses.get(own) == Some(&route.interface);
+            self.own_addresses().filter(is_there)
+        };
+        let beside = on_interface().filter(|own| link.is_some_and(|link| link.network.contains(own)));
+        let mut all = named.chain(beside).chain(on_interface()).chain(self.own_addresses());
+        all.find(|own| Family::of(*own) == family && self.is_own(*own))
     }
 
     /// The interface that routes to `address`.

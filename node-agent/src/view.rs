@@ -6,6 +6,9 @@ use std::fmt;
 use crds::PlacementSpec;
 use serde::{Deserialize, Serialize};
 
+use crate::checks::Downs;
+use crate::serving::Serving;
+
 /// The Placements of this node as they are known.
 #[derive(Clone, Debug, PartialEq)]
 pub struct View {
@@ -53,6 +56,34 @@ pub struct Placed {
     /// Why a later spec was not taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_understood: Option<NotUnderstood>,
+    /// Destinations that are down, by our own probes: no part of the Placement, and not remembered with it.
+    #[serde(skip)]
+    pub down: Downs,
+    /// What is made of its destinations, by the verdicts and the time; as `down`.
+    #[serde(skip)]
+    pub serving: Serving,
+}
+
+impl Placed {
+    /// Whether the two ask for the same, and the verdicts say the same. What is made of that is not compared: it follows.
+    pub fn asks_as(&self, other: &Self) -> bool {
+        let Self {
+            uid,
+            generation,
+            spec,
+            not_understood,
+            down,
+            serving: _,
+        } = self;
+        (uid, generation, spec, not_understood, down)
+            == (
+                &other.uid,
+                &other.generation,
+                &other.spec,
+                &other.not_understood,
+                &other.down,
+            )
+    }
 }
 
 /// A spec that holds something that this agent does not know.
@@ -74,6 +105,13 @@ impl Default for View {
 }
 
 impl View {
+    /// Whether the two ask for the same: see [`Placed::asks_as`].
+    pub fn asks_as(&self, other: &Self) -> bool {
+        let placements = self.placements.iter().zip(&other.placements);
+        let mut each = placements.map(|((key, placed), (other, there))| key == other && placed.asks_as(there));
+        self.source == other.source && self.placements.len() == other.placements.len() && each.all(|same| same)
+    }
+
     /// Whether what is absent here may be deleted from the kernel.
     pub fn is_complete(&self) -> bool {
         match self.source {

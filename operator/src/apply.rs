@@ -272,7 +272,7 @@ impl Writer {
             },
             reason: write.reason.clone(),
             note: Some(shortened(&write.note)),
-            action: "Validate".to_owned(),
+            action: write.action.to_owned(),
             secondary: None,
         };
         self.recorder.publish(&event, &regarding).await?;
@@ -312,9 +312,13 @@ fn described(write: &Write) -> (&'static str, Key) {
 }
 
 /// What a spec may lack, and where: a merge patch replaces lists and keeps whatever it does not name.
-const OPTIONAL: [(&str, &[&str]); 5] = [
+const OPTIONAL: [(&str, &[&str]); 6] = [
     ("", &["director", "realServer", "virtualRouter"]),
-    ("/director", &["fullNATSourceAddresses"]),
+    (
+        "/director",
+        &["healthChecks", "quorum", "drain", "slowStart", "fullNATSourceAddresses"],
+    ),
+    ("/director/quorum", &["minimumWeight", "hysteresis"]),
     ("/realServer", &["directors"]),
     ("/virtualRouter", &["masquerade", "timeouts", "withdraw"]),
     (

@@ -7,6 +7,7 @@
 //! | VIP: `Reserved`, then `Node` when no other node's Placement names it | `withdraw`, then the entry goes when the agent lists it no more |
 //! | host: VIP and real server listed, agent proves them, then the VIP enters `prepared` of a real server that is listed already | `leaving`, then `withdraw` when every director let go, then the entry goes |
 //! | another way to a real server: named as `next`, its host proves it, then the entry changes | the host lists the old way as `leaving`, and drops it when every director let go |
+//! | real server: listed unprepared | `leaving` until every director's agent says that it drained, then the entry goes |
 //! | group: its share on every director | `withdraw` when none of its services is there any more, then the part goes |
 //!
 //! A part without entries goes, a Placement without parts loses its finalizer and is deleted.

@@ -71,6 +71,14 @@ impl FromStr for MarkRange {
         if range.first == 0 || range.first > range.last {
             return Err("a range goes from a mark of at least 1 to one that is not smaller".to_owned());
         }
+        let probes = crds::PROBE_MARKS;
+        if range.first <= *probes.end() && *probes.start() <= range.last {
+            return Err(format!(
+                "it meets {:#x}-{:#x}, which are the agents' own for probes",
+                probes.start(),
+                probes.end()
+            ));
+        }
         match range.from_seed(0).next() {
             Some(_) => Ok(range),
             None => Err("every mark in it has 0x4000 or 0x8000 set, which are kube-proxy's".to_owned()),
@@ -101,7 +109,18 @@ mod tests {
 
     #[test]
     fn ranges_without_a_mark_to_give_are_refused() {
-        for text in ["", "5", "0-9", "9-5", "0x4000-0x7fff", "1-0x100000000", "a-b"] {
+        for text in [
+            "",
+            "5",
+            "0-9",
+            "9-5",
+            "0x4000-0x7fff",
+            "1-0x100000000",
+            "a-b",
+            "0xfffffff-0x10000000",
+            "0x17ffffff-0x18000000",
+            "1-0xffffffff",
+        ] {
             assert!(text.parse::<MarkRange>().is_err(), "{text}");
         }
     }

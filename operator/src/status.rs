@@ -14,7 +14,7 @@ use crate::snapshot::{Meta, StoredPlacement};
 use crate::validate::{Validated, unreadable_refusal};
 use crate::view::View;
 use crate::write::{EventKind, EventWrite, StatusWrite, Write};
-use crds::conditions::{ACCEPTED, PROGRAMMED, READY, RESOLVED_REFS, STALLED, Verdict, find, reason, settle};
+use crds::conditions::{ACCEPTED, HEALTHY, PROGRAMMED, READY, RESOLVED_REFS, STALLED, Verdict, find, reason, settle};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
@@ -56,8 +56,12 @@ struct Statement {
 }
 
 impl Statement {
-    /// One Event for each refusal that is new or has another reason, and for each that is over.
     fn events(&self) -> impl Iterator<Item = EventWrite> {
+        self.refusals().chain(self.health())
+    }
+
+    /// One Event for each refusal that is new or has another reason, and for each that is over.
+    fn refusals(&self) -> impl Iterator<Item = EventWrite> {
         let both = [ACCEPTED, RESOLVED_REFS].into_iter();
         both.filter_map(|type_| {
             let new = find(&self.new, type_)?;
@@ -68,18 +72,37 @@ impl Statement {
                 "True" if refused_before.is_some() => EventKind::Normal,
                 _ => return None,
             };
-            Some(EventWrite {
-                kind: self.kind,
-                key: self.meta.key.clone(),
-                uid: self.meta.uid.clone(),
-                severity,
-                reason: match severity {
-                    EventKind::Warning => new.reason.clone(),
-                    EventKind::Normal => type_.to_owned(),
-                },
-                note: new.message.clone(),
-            })
+            let reason = match severity {
+                EventKind::Warning => &new.reason,
+                EventKind::Normal => type_,
+            };
+            Some(self.event(severity, "Validate", reason, &new.message))
         })
+    }
+
+    /// One Event when probes turn the verdict; other words for the same verdict are in the status only.
+    fn health(&self) -> Option<EventWrite> {
+        let new = find(&self.new, HEALTHY)?;
+        if find(&self.old, HEALTHY).is_none_or(|old| old.status == new.status) || new.reason == reason::NOT_REQUIRED {
+            return None;
+        }
+        match new.status.as_str() {
+            "True" => Some(self.event(EventKind::Normal, "Probe", HEALTHY, &new.message)),
+            "False" => Some(self.event(EventKind::Warning, "Probe", reason::UNHEALTHY, &new.message)),
+            _ => None,
+        }
+    }
+
+    fn event(&self, severity: EventKind, action: &'static str, reason: &str, note: &str) -> EventWrite {
+        EventWrite {
+            kind: self.kind,
+            key: self.meta.key.clone(),
+            uid: self.meta.uid.clone(),
+            severity,
+            action,
+            reason: reason.to_owned(),
+            note: note.to_owned(),
+        }
     }
 }
 

@@ -101,7 +101,19 @@ fn a_service(name: &str, dice: &mut Dice) -> String {
         .replace("name: web", &format!("name: {name}"))
         .replace("192.168.56.100", vip)
         .replace("ports: [{port: 80}]", takes);
-    format!("{service}  forwardingMethod: {}\n", dice.pick(&ways))
+    let leaving = [
+        "",
+        "",
+        "  drain: {timeoutSeconds: 0}\n",
+        "  drain: {timeoutSeconds: 90}\n",
+        "  sorryServer: {realServerName: rs2}\n",
+        "  sorryServer: {realServerName: nobody}\n",
+    ];
+    format!(
+        "{service}  forwardingMethod: {}\n{}",
+        dice.pick(&ways),
+        dice.pick(&leaving)
+    )
 }
 
 /// A real server, on a node or beside the director, of one family or both, reached as its service says or otherwise.
@@ -121,11 +133,15 @@ fn a_real_server(dice: &mut Dice) -> String {
         "forwardingMethod: TUN, ",
         GUE,
     ]);
-    real_server.replace("addresses:", &format!("{way}weight: {}, addresses:", dice.roll(3)))
+    let cordoned = dice.pick(&["", "", "cordoned: true, "]);
+    real_server.replace(
+        "addresses:",
+        &format!("{way}{cordoned}weight: {}, addresses:", dice.roll(3)),
+    )
 }
 
 fn something_happens(world: &mut World, dice: &mut Dice) {
-    match dice.roll(16) {
+    match dice.roll(18) {
         0 | 1 => {
             let name = dice.pick(&["web", "api", "old"]);
             world.apply(&a_service(name, dice));
@@ -168,6 +184,12 @@ fn something_happens(world: &mut World, dice: &mut Dice) {
             ]);
             world.apply(&format!("{}{more}", group()));
         }
+        12 => {
+            let name = dice.pick(&["rs1", "rs2"]).to_owned();
+            if !world.clinging.remove(&name) {
+                world.clinging.insert(name);
+            }
+        }
         _ => {
             let node = dice.pick(&NODES);
             if !world.silent.contains(node) {
@@ -195,6 +217,7 @@ fn play(seed: u64) {
         }
     }
     world.silent.clear();
+    world.clinging.clear();
     world.label("dir1", "lvs-operator.io/director", Some("true"));
     world.label("dir2", "lvs-operator.io/director", None);
     world.settle();

@@ -4,22 +4,28 @@
 //! what the Placements hold, goes on. Permission withdrawn by the administrator: withdrawn. The subject gone: withdrawn.
 
 mod addresses;
+mod availability;
+mod checks;
+mod chosen;
 mod claims;
 mod content;
 mod group;
 mod held;
 mod marks;
 mod members;
+mod sorry;
 mod terms;
 #[cfg(test)]
 mod tests;
 mod tunnels;
 mod ways;
 
+pub use availability::Availability;
 pub use group::{Group, Shared};
 pub use held::{ClaimKey, Family, Held, Scopes};
 pub use members::{Member, MemberRefusal};
 
+pub(crate) use checks::askable;
 pub(crate) use content::{protocol, some_of};
 pub(crate) use held::{group_of, ports_of};
 pub(crate) use members::{overlap, usable_addresses};
@@ -53,6 +59,8 @@ pub struct Service {
     pub members: BTreeMap<String, Member>,
     /// The real servers whose specs may not serve, by name. One that goes on as it is placed is among the members, too.
     pub refused: BTreeMap<String, MemberRefusal>,
+    /// The RealServer that is its sorry server, member or refused.
+    pub sorry: Option<String>,
 }
 
 /// What is to become of a VirtualService's Placements.
@@ -86,6 +94,10 @@ pub struct Content {
     pub forwarding_method: ForwardingMethod,
     /// How TUN wraps them.
     pub tunnel: Option<Tunnel>,
+    /// Checks, quorum, drain and slow start.
+    pub availability: Availability,
+    /// The RealServer that is its sorry server.
+    pub sorry: Option<String>,
 }
 
 /// Which nodes are directors of a service.
@@ -168,7 +180,8 @@ impl Court<'_> {
         let spec = &stored.spec;
         let key = &stored.meta.key;
         let held = held.get(key);
-        let chosen = members::select(view, &key.namespace, &spec.real_server_selector);
+        let sorry = sorry::named(view, key, spec.sorry_server.as_ref());
+        let chosen = chosen::select(view, &key.namespace, &spec.real_server_selector, sorry.name);
         let (accepted, resolved_refs, standing) = match group::find(view, groups, &spec.director_group_name) {
             Err(missing) => {
                 let unjudged = Verdict::unknown(reason::PENDING, "cannot be judged without its DirectorGroup");
@@ -176,8 +189,11 @@ impl Court<'_> {
                 (unjudged, refused(missing, held, &standing), standing)
             }
             Ok(group) => {
-                let found = Verdict::yes(reason::OK, format!("DirectorGroup {} exists", group.name));
-                match content::accept(view, group, stored, held, marks)
+                let found = match sorry.missing {
+                    None => Verdict::yes(reason::OK, format!("DirectorGroup {} exists", group.name)),
+                    Some(missing) => Verdict::no(missing.reason, missing.message),
+                };
+                match content::accept(view, group, stored, held, marks, sorry.name)
                     .and_then(|content| chosen.count_allowed().map(|()| content))
                 {
                     Ok(content) => (accepted_words(), found, Standing::Serve(content)),
@@ -192,12 +208,17 @@ impl Court<'_> {
             Standing::Serve(content) => members::resolve(view, key, chosen, &terms::Terms::of(content)),
             Standing::Keep { .. } | Standing::Withdraw => members::kept(view, key),
         };
+        let sorry = match &standing {
+            Standing::Serve(content) => content.sorry.clone(),
+            Standing::Keep { .. } | Standing::Withdraw => sorry::placed(view, key).map(str::to_owned),
+        };
         Service {
             standing,
             accepted,
             resolved_refs,
             members,
             refused,
+            sorry,
         }
     }
 
@@ -211,6 +232,7 @@ impl Court<'_> {
             resolved_refs: Verdict::unknown(reason::PENDING, "cannot be judged: the object cannot be read"),
             members,
             refused: refused_members,
+            sorry: sorry::placed(self.view, key).map(str::to_owned),
         }
     }
 }
@@ -246,6 +268,7 @@ impl Service {
             resolved_refs: Verdict::unknown(reason::PENDING, "is being deleted"),
             members: BTreeMap::new(),
             refused: BTreeMap::new(),
+            sorry: None,
         }
     }
 

@@ -7,11 +7,11 @@
 mod liveness;
 mod report;
 
-pub use report::{HostFact, host_reports, is_same_guest};
+pub use report::{DrainFact, HealthFact, HostFact, host_reports, is_same_guest};
 
 use crate::snapshot::{Key, Snapshot, StoredPlacement};
 use crds::{DirectorAddress, Subject, SubjectKind};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -23,6 +23,8 @@ pub struct View<'a> {
     /// When it is looked at.
     pub now: Timestamp,
     newest_sign: Option<Timestamp>,
+    /// How long a drain may take on a director, by its node.
+    longest_drains: BTreeMap<&'a str, SignedDuration>,
     by_subject: BTreeMap<Key, Vec<&'a StoredPlacement>>,
     by_address: BTreeMap<&'a str, Vec<&'a StoredPlacement>>,
     by_group: BTreeMap<&'a str, Vec<&'a StoredPlacement>>,
@@ -44,6 +46,7 @@ impl<'a> View<'a> {
             snapshot,
             now,
             newest_sign: snapshot.leases.values().filter_map(|lease| lease.renewed).max(),
+            longest_drains: BTreeMap::new(),
             by_subject: BTreeMap::new(),
             by_address: BTreeMap::new(),
             by_group: BTreeMap::new(),
@@ -80,6 +83,11 @@ impl<'a> View<'a> {
             .push(placement);
         for address in carried_addresses(placement) {
             self.by_address.entry(address).or_default().push(placement);
+        }
+        if let Some(part) = &placement.spec.director {
+            let drain = part.drain.unwrap_or_default().timeout_seconds;
+            let longest = self.longest_drains.entry(&placement.spec.node_name).or_default();
+            *longest = SignedDuration::from_secs(drain.into()).max(*longest);
         }
     }
 

@@ -31,6 +31,10 @@ pub(crate) struct World {
     pub(crate) silent: BTreeSet<String>,
     /// What hosts cannot do: node, real server and method, with what their agents say.
     pub(crate) unable: BTreeMap<(String, String, &'static str), String>,
+    /// Real servers whose health checks fail.
+    pub(crate) down: BTreeSet<String>,
+    /// Real servers whose clients stay connected while they drain.
+    pub(crate) clinging: BTreeSet<String>,
     /// What the directors' tables hold, by Placement.
     kernels: BTreeMap<String, BTreeSet<Sent>>,
     version: u64,
@@ -49,6 +53,8 @@ impl World {
             boots: BTreeMap::new(),
             silent: BTreeSet::new(),
             unable: BTreeMap::new(),
+            down: BTreeSet::new(),
+            clinging: BTreeSet::new(),
             kernels: BTreeMap::new(),
             version: 100,
         };

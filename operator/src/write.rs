@@ -67,6 +67,8 @@ pub struct EventWrite {
     pub uid: String,
     /// Whether it is trouble.
     pub severity: EventKind,
+    /// What was done when this came out, as a verb.
+    pub action: &'static str,
     /// The condition's reason.
     pub reason: String,
     /// What is so, and what to change.
@@ -78,6 +80,6 @@ pub struct EventWrite {
 pub enum EventKind {
     /// Recovery.
     Normal,
-    /// Refusal.
+    /// Refusal, or a real server that is down.
     Warning,
 }

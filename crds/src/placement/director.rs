@@ -1,6 +1,8 @@
 //! A node's part as a director: the flags of its VIPs and real servers follow the two rules of [`super`].
 
 use crate::director_group::UndeclaredPorts;
+use crate::health::HealthCheck;
+use crate::leaving::{Drain, Quorum, SlowStart};
 use crate::lvs::{ForwardingMethod, Persistence, Protocol, Scheduler, SchedulerFlag, Tunnel, is_zero};
 use kube::KubeSchema;
 use schemars::JsonSchema;
@@ -22,6 +24,20 @@ pub struct DirectorPart {
     #[schemars(length(max = 512))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub real_servers: Vec<PlacedRealServer>,
+    /// Checks that a real server must pass, unless it has its own; empty = nothing is probed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub health_checks: Vec<HealthCheck>,
+    /// How much weight must be healthy for the sorry server to stay away; one unit when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quorum: Option<Quorum>,
+    /// How long a real server that leaves keeps its connections; 60 seconds when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drain: Option<Drain>,
+    /// How real servers come up; absent = with their whole weight.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slow_start: Option<SlowStart>,
     /// What becomes of packets to the VIPs that no service takes.
     #[serde(default)]
     pub undeclared_ports: UndeclaredPorts,
@@ -175,6 +191,18 @@ pub struct PlacedRealServer {
     #[serde(default, skip_serializing_if = "is_zero")]
     #[schemars(range(min = 0, max = 2147483647))]
     pub lower_threshold: i32,
+    /// Checks that it must pass, instead of the part's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 8))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub health_checks: Option<Vec<HealthCheck>>,
+    /// It leaves: at weight 0 it keeps its connections until none is left or the part's `drain` is over, and is out of the
+    /// table then. The entry stays until the status says `Drained`, or for as long as the RealServer is cordoned.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub leaving: bool,
+    /// It is the sorry server: in the table only while a service has lost its quorum, never counted for it, never probed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sorry: bool,
     /// The way by which it is to be reached when its host is proven ready for that; until then the fields above hold. See
     /// the module's second rule.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,6 +1,7 @@
 //! What the node's agent reports of each part: the kernel as it was read back.
 
 use crate::lvs::Role;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,9 @@ pub struct DirectorReport {
     #[schemars(length(max = 1024))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub real_servers: Vec<RealServerReport>,
+    /// Whether a service of the part has lost its quorum.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub below_quorum: bool,
 }
 
 /// A VIP that a director holds something of.
@@ -42,6 +46,13 @@ pub struct RealServerReport {
     pub addresses: Vec<String>,
     /// What it is in the table.
     pub state: DestinationState,
+    /// Why its health checks say that it is down, of the first port that is; absent while all are up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub unhealthy: Option<String>,
+    /// When its connections are cut that are left then; present while it drains.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drains_until: Option<Time>,
 }
 
 /// What a real server is in a director's table.
@@ -49,12 +60,46 @@ pub struct RealServerReport {
 pub enum DestinationState {
     /// In the table as the spec says.
     Serving,
+    /// In the table, with a weight that still grows.
+    SlowStart,
     /// Not in the table: its host is not proven ready.
     Unprepared,
+    /// Its health checks took it out of the table on every port, or gave it weight 0 there.
+    Down,
+    /// In the table at weight 0: it leaves, and keeps its connections for a while.
+    Draining,
+    /// Not in the table: it left.
+    Drained,
+    /// Not in the table: the sorry server, while it is not needed; or another one, while the sorry server serves.
+    StandingBy,
     /// Should be in the table and is not, or not on every VIP and port: the kernel refused it, or the pass is not done.
     Pending,
     /// Still in the table, and not in the spec.
     Leaving,
+}
+
+impl DestinationState {
+    /// Whether it is in the table as the spec says, for new connections.
+    pub fn is_serving(self) -> bool {
+        match self {
+            Self::Serving | Self::SlowStart => true,
+            Self::Unprepared
+            | Self::Down
+            | Self::Draining
+            | Self::Drained
+            | Self::StandingBy
+            | Self::Pending
+            | Self::Leaving => false,
+        }
+    }
+
+    /// Whether anything of it may be in the table, so that packets may reach its host.
+    pub fn may_be_in_table(self) -> bool {
+        match self {
+            Self::Serving | Self::SlowStart | Self::Down | Self::Draining | Self::Pending | Self::Leaving => true,
+            Self::Unprepared | Self::Drained | Self::StandingBy => false,
+        }
+    }
 }
 
 /// What a host's kernel holds for the subject.

@@ -38,6 +38,9 @@ pub struct HostPlan {
     pub forwards: bool,
     /// Whether it can reach the control plane, by a link of its own.
     pub management: bool,
+    /// Whether its kernel's tunnel modules were loaded when it was made, so that it has `tunl0`, `gre0` and the others of
+    /// somebody else. They are most of what a snapshot reads.
+    pub fallback_devices: bool,
 }
 
 impl HostPlan {
@@ -56,6 +59,7 @@ impl HostPlan {
             gateway: None,
             forwards: false,
             management: true,
+            fallback_devices: false,
         }
     }
 
@@ -120,9 +124,14 @@ pub fn director_between(director: &str, real_servers: &[(&str, u8)]) -> Vec<Host
 /// Client and director (.10) on the LAN, real servers in another subnet behind a router, which is everybody's gateway.
 #[must_use]
 pub fn remote(director: &str, real_servers: &[(&str, u8)]) -> Vec<HostPlan> {
-    let director = HostPlan::node(director, 10).via(LAN, 1);
+    let with_devices = |node: HostPlan| HostPlan {
+        fallback_devices: true,
+        ..node
+    };
+    let director = with_devices(HostPlan::node(director, 10).via(LAN, 1));
     let mut plans = vec![HostPlan::router(&[LAN, REMOTE_LAN]), client().via(LAN, 1), director];
-    let away = |(name, last): &(&str, u8)| HostPlan::node_on(name, &[(REMOTE_LAN, *last)]).via(REMOTE_LAN, 1);
+    let away =
+        |(name, last): &(&str, u8)| with_devices(HostPlan::node_on(name, &[(REMOTE_LAN, *last)]).via(REMOTE_LAN, 1));
     plans.extend(real_servers.iter().map(away));
     plans
 }

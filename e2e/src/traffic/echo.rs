@@ -108,7 +108,16 @@ impl Held {
     /// # Errors
     /// When one is not answered.
     pub fn open(client: &Host, endpoint: &Endpoint, number: u32) -> Result<(Self, Answers)> {
-        let line = format!("/lab/lab-echo hold {endpoint}={number}");
+        Self::open_from(client, None, endpoint, number)
+    }
+
+    /// As [`Held::open`], from one of the client's addresses.
+    ///
+    /// # Errors
+    /// When one is not answered.
+    pub fn open_from(client: &Host, source: Option<&str>, endpoint: &Endpoint, number: u32) -> Result<(Self, Answers)> {
+        let from = source.map(|source| format!("--from {source} ")).unwrap_or_default();
+        let line = format!("/lab/lab-echo hold {from}{endpoint}={number}");
         let process = client.start(Program::line(&line), &format!("hold-{}", endpoint.at.ip()), false)?;
         process.wait_for("holding", READY)?;
         let answers = Answers::parse_by_endpoint(&process.output()?).remove(endpoint);

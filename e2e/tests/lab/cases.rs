@@ -36,6 +36,8 @@ mod overlay;
 mod programming;
 #[path = "cases/same_port.rs"]
 mod same_port;
+#[path = "cases/source_ports.rs"]
+mod source_ports;
 #[path = "cases/three_ways.rs"]
 mod three_ways;
 #[path = "cases/thresholds.rs"]
@@ -61,6 +63,10 @@ pub(crate) const TESTS: &[(&str, Test)] = &[
     ("cases::case_07_23_f6_connections_outlive_a_flush", flush::flush),
     ("cases::case_08_09_undeclared_ports", guard::guard),
     ("cases::case_11_12_13_14_full_nat", full_nat::full_nat),
+    (
+        "cases::case_14_source_ports_before_they_are_used_up",
+        source_ports::source_ports,
+    ),
     ("cases::case_15_16_ipv6_addresses_of_a_director", ipv6::ipv6),
     ("cases::case_25_esp_follows_its_isakmp", esp::esp),
     ("cases::case_26_27_tunnels", tunnels::tunnels),

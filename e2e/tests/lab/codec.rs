@@ -21,7 +21,7 @@ pub(crate) const TESTS: &[(&str, Test)] = &[
 /// Tests of the agent's member, each in a network namespace of its own: ignored where there is no such kernel, run here.
 fn kernel_tests(scene: &Scene) -> Result<()> {
     let program = format!("/lab/{KERNEL_TESTS}");
-    let tests = Program::new([&program, "--include-ignored", "--test-threads=1"]).timeout(Duration::from_secs(300));
+    let tests = Program::new([&program, "--include-ignored", "--test-threads=2"]).timeout(Duration::from_secs(300));
     let output = scene.guest().attempt(&tests)?;
     let result = output
         .stdout

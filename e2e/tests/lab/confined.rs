@@ -93,10 +93,11 @@ fn without_sysctls(scene: &Scene) -> Result<()> {
         let holders = oracle::holders(&*scene.host(name)?, VIP)?;
         ensure!(holders.is_empty(), "{name} has the VIP: {holders:?}");
     }
-    let programmed = ("Programmed", "True", "Ok");
+    // Probes by the way of clients' packets need a setting of the director's.
+    let refused = ("Programmed", "False", "KernelRefused");
     scene
         .control_plane()
-        .wait_until_said("shop", "virtualservice/web", programmed, "dir1")?;
+        .wait_until_said("shop", "virtualservice/web", refused, missing)?;
     let table = oracle::ipvs(&*scene.host("dir1")?)?;
     ensure!(table == [format!("-A -t {VIP}:80 -s rr")], "{table:?}");
     for (name, _) in NODES {

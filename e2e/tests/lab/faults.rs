@@ -109,12 +109,14 @@ fn serves(scene: &Scene, vip: &str) -> Result<()> {
     Ok(())
 }
 
-/// Waits until a director's table is this: lines of `ipvsadm -Sn`.
+/// Waits until a director's table is this: lines of `ipvsadm -Sn`, in any order: real servers come as their probes pass.
 fn table(scene: &Scene, director: &str, lines: &[String]) -> Result<Duration> {
     let host = scene.host(director)?;
-    let mut last = Vec::new();
+    let (mut lines, mut last) = (lines.to_vec(), Vec::new());
+    lines.sort();
     let is_so = || {
         last = oracle::ipvs(&host)?;
+        last.sort();
         Ok((last == lines).then_some(()))
     };
     let waited = clock::until("the table is as it should be", shop::LIMIT, is_so);

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::Path;
-use std::thread;
 
 use anyhow::{Context, Result, bail, ensure};
 use e2e::cluster::condition_of;
@@ -11,7 +10,7 @@ use e2e::product::AgentOptions;
 use e2e::said::{is_said, tells};
 use e2e::scene::{Scene, Test};
 use e2e::traffic::RunningClient;
-use e2e::{clock, settings, topology};
+use e2e::{clock, parallel, settings, topology};
 use serde_json::Value;
 
 use crate::shop::{self, NODES};
@@ -120,14 +119,8 @@ fn by_the_api_server(control_plane: &ControlPlane, cases: &[&Case]) -> Result<()
         Ok(said) => Some(format!("{}: it says {said}, not {}", case.file, case.message)),
         Err(error) => Some(format!("{}: {error:#}", case.file)),
     };
-    let wrong: Vec<String> = thread::scope(|scope| {
-        let start = |cases| scope.spawn(move || -> Vec<String> { <[&Case]>::iter(cases).filter_map(wrong).collect() });
-        let threads: Vec<_> = cases.chunks(cases.len().div_ceil(4).max(1)).map(start).collect();
-        let ended = threads
-            .into_iter()
-            .map(|thread| thread.join().unwrap_or_else(|_| vec!["a panic".to_owned()]));
-        ended.flatten().collect()
-    });
+    let fourths: Vec<_> = cases.chunks(cases.len().div_ceil(4).max(1)).collect();
+    let wrong = parallel::each(&fourths, |cases| Ok(cases.iter().filter_map(wrong).collect::<Vec<_>>()))?.concat();
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
     Ok(())
 }

@@ -2,6 +2,8 @@
 //!
 //! Three real servers of weights 3, 2 and 1; a service a scheduler, all by direct routing, with the lab's echo behind.
 
+#[path = "schedulers/leaving.rs"]
+mod leaving;
 #[path = "schedulers/rules.rs"]
 mod rules;
 
@@ -52,7 +54,13 @@ fn keep_their_rules(scene: &Scene) -> Result<()> {
     by_load(scene, &client)?;
     by_chance(scene, &client)?;
     by_hash(scene, &client)?;
-    when_the_first_is_quiesced(scene, &client)
+    when_the_first_is_quiesced(scene, &client)?;
+    leaving::refuses_nobody(scene, &client)
+}
+
+/// The client's further addresses, in full.
+fn sources() -> Vec<String> {
+    CLIENTS.map(|last| format!("192.168.56.{last}")).collect()
 }
 
 /// One VIP each, from 192.168.56.101 on; dh comes last and has more.
@@ -196,7 +204,7 @@ fn by_chance(scene: &Scene, client: &Host) -> Result<()> {
 
 /// sh and mh by the client's address, dh by the VIP: always the same, and not all the same.
 fn by_hash(scene: &Scene, client: &Host) -> Result<()> {
-    let sources: Vec<_> = CLIENTS.map(|last| format!("192.168.56.{last}")).collect();
+    let sources = sources();
     for scheduler in ["sh", "mh"] {
         let chosen = chosen(client, &sources, vip(scheduler))?;
         let used: BTreeSet<_> = chosen.values().collect();

@@ -5,10 +5,10 @@ use crate::api::{Api, Refused};
 use crate::machines::Machine;
 use crate::world::World;
 use crds::{Placement, PlacementStatus};
-use jiff::Timestamp;
 use node_agent::kernel::fake::FakeKernel;
 use node_agent::ledger::Entry;
 use node_agent::pass::{Node, Reach};
+use node_agent::serving::Now;
 use node_agent::view::{Placed, PlacementKey, Source, View};
 use operator::Key;
 use std::collections::BTreeMap;
@@ -128,6 +128,8 @@ impl Agent {
             generation: meta.generation.unwrap_or_default(),
             spec: placement.spec.clone(),
             not_understood: None,
+            down: Default::default(),
+            serving: Default::default(),
         };
         let former = self.view.placements.get(&key);
         if former.is_none_or(|former| former.uid != placed.uid || former.generation <= placed.generation) {
@@ -140,7 +142,7 @@ impl Agent {
     }
 
     /// One pass. A process that dies in it says nothing.
-    pub(crate) fn pass(&mut self, now: Timestamp) -> Deeds {
+    pub(crate) fn pass(&mut self, now: Now) -> Deeds {
         self.node.see(self.view.clone());
         let outcome = self.node.pass(now);
         let kernel = self.node.kernel();

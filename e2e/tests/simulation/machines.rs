@@ -83,6 +83,7 @@ impl Machine {
                 metric: 256,
                 interface: "eth0".to_owned(),
                 gateway: None,
+                source: None,
             });
         }
         for other in &boots_with.addresses {

@@ -7,6 +7,7 @@ use crate::world::{VIPS, Violation, World};
 use crds::{ForwardingMethod, RealServer, VirtualService};
 use ipvs::{DestinationConfig, DestinationKey, Family, Protocol, ServiceConfig, ServiceFlags, ServiceKey};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use node_agent::desired::is_for_probes;
 use node_agent::state::{SILENCE, Sysctl};
 use operator::Key;
 use std::collections::{BTreeMap, BTreeSet};
@@ -234,7 +235,8 @@ fn direct(
         config: service_words(&wanted_config(service)),
         ..AskedService::default()
     };
-    for server in servers {
+    // Nobody has connections here: who is cordoned has drained.
+    for server in servers.iter().filter(|server| !server.spec.cordoned) {
         let method = method(service, server);
         let number = match port {
             Some((_, target)) if method.translates_ports() => target,
@@ -375,8 +377,10 @@ fn check_table(machine: &mut Machine, asked: &Asked) -> Result<(), Violation> {
     let foreign = machine.foreign_services.clone();
     let name = machine.name.clone();
     let table = machine.kernel().ipvs().table();
+    // What steers the agent's probes is there for as long as there is anything to probe.
+    let steers = |key: &ServiceKey| is_for_probes(key) && !asked.services.is_empty();
     for key in table.services.keys() {
-        if !asked.services.contains_key(key) && !foreign.services.contains_key(key) {
+        if !asked.services.contains_key(key) && !foreign.services.contains_key(key) && !steers(key) {
             return Err(format!("{name} has {key}, which nobody asked for"));
         }
     }

@@ -30,7 +30,7 @@ impl World {
             return Ok(0);
         }
         let answered = self.answered_elsewhere(index);
-        let now = self.now;
+        let now = self.time();
         let Some(machine) = self.machines.get_mut(index) else {
             return Ok(0);
         };
@@ -67,6 +67,7 @@ impl World {
     }
 
     fn agent_only_intends(&mut self, index: usize, count: usize) {
+        let now = self.time();
         let Some(machine) = self.machines.get_mut(index) else {
             return;
         };
@@ -74,7 +75,7 @@ impl World {
             return;
         };
         agent.node.see(agent.view.clone());
-        let plan = agent.node.preview();
+        let plan = agent.node.preview(now);
         let intents: Vec<_> = plan.into_iter().flat_map(|plan| plan.ledger).take(count).collect();
         self.note(|| format!("the agent of machine {index} intends {intents:?}"));
         self.stop_agent(index);

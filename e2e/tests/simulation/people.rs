@@ -4,8 +4,8 @@ use crate::administrators::{self, GROUPS};
 use crate::random::Random;
 use crate::world::{VIPS, World, link, six};
 use crds::{
-    ForwardingMethod, Persistence, Port, Protocol, RealServer, RealServerSpec, Scheduler, Selector, VirtualAddress,
-    VirtualService, VirtualServiceSpec,
+    Drain, ForwardingMethod, Persistence, Port, Protocol, RealServer, RealServerSpec, Scheduler, Selector, SlowStart,
+    VirtualAddress, VirtualService, VirtualServiceSpec,
 };
 use operator::Key;
 use std::collections::BTreeMap;
@@ -133,8 +133,13 @@ fn service_spec(random: &mut Random) -> VirtualServiceSpec {
         one_packet: false,
         real_server_selector: selector("app", random.pick(&APPS).unwrap_or_default()),
         health_checks: None,
+        quorum: None,
+        sorry_server: None,
+        drain: random.pick(&DRAINS).flatten(),
+        slow_start: random.chance(20).then_some(SlowStart { duration_seconds: 3 }),
     };
     keep_ports(&mut spec);
+    keep_clients(&mut spec);
     spec
 }
 
@@ -161,6 +166,22 @@ fn keep_ports(spec: &mut VirtualServiceSpec) {
         spec.ports.iter_mut().flatten().for_each(|port| port.target_port = None);
     }
 }
+
+/// A hash that has no fallback refuses whom it cannot send on, and none of them grows by steps.
+fn keep_clients(spec: &mut VirtualServiceSpec) {
+    if spec.scheduler == Scheduler::Dh {
+        spec.drain = None;
+    }
+    if [Scheduler::Dh, Scheduler::Sh, Scheduler::Mh].contains(&spec.scheduler) {
+        spec.slow_start = None;
+    }
+}
+
+const DRAINS: [Option<Drain>; 3] = [
+    None,
+    Some(Drain { timeout_seconds: 0 }),
+    Some(Drain { timeout_seconds: 7 }),
+];
 
 fn service_words(spec: Option<&VirtualServiceSpec>) -> String {
     let Some(spec) = spec else { return "gone".to_owned() };
@@ -244,6 +265,7 @@ fn server_spec(random: &mut Random, nodes: usize) -> RealServerSpec {
     let addresses = vec![link(host).to_string(), six(host).to_string()];
     let node_name = Some(format!("n{}", node + 1));
     let upper_threshold = i32::try_from(random.below(3)).unwrap_or(0) * 10;
+    let cordoned = random.chance(15);
     let spec = |addresses: Option<Vec<String>>, node_name: Option<String>| RealServerSpec {
         addresses,
         node_name,
@@ -258,6 +280,8 @@ fn server_spec(random: &mut Random, nodes: usize) -> RealServerSpec {
         tunnel: None,
         upper_threshold,
         lower_threshold: 0,
+        health_checks: None,
+        cordoned,
     };
     match random.below(8) {
         0 => {

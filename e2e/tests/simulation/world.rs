@@ -5,8 +5,10 @@ use crate::api::Api;
 use crate::machines::{Foreign, Machine};
 use crate::operators::{KINDS, Kind, Operator};
 use crate::random::Random;
+use health::Moment;
 use ipvs::{DestinationConfig, DestinationKey, ForwardingMethod, Protocol, Service, ServiceConfig, ServiceKey};
 use jiff::{SignedDuration, Timestamp};
+use node_agent::serving::Now;
 use node_agent::state::{SILENCE, Sysctl};
 use operator::Key;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -45,7 +47,7 @@ impl World {
         let machines = (0..count).map(|index| machine(&mut random, index)).collect();
         let mut world = Self {
             random,
-            now: Timestamp::from_second(1_800_000_000).unwrap_or_default(),
+            now: begin(),
             api: Api::default(),
             operators: vec![Operator::new(), Operator::new()],
             machines,
@@ -53,6 +55,8 @@ impl World {
             nodes_known: 0,
         };
         administrators::found(&mut world);
+        // A list from before a Node was made would be one from before its machine served.
+        world.nodes_known = world.api.nodes.log.len();
         for who in 0..world.operators.len() {
             let kind = world.random.pick(&KINDS).filter(|_| world.random.chance(40));
             if let Some(operator) = world.operators.get_mut(who) {
@@ -68,6 +72,15 @@ impl World {
             world.renew(index);
         }
         world
+    }
+
+    /// The time as agents have it. Boots are told apart by what they lose.
+    pub(crate) fn time(&self) -> Now {
+        let since_begin = self.now.duration_since(begin());
+        Now {
+            moment: Moment::since_boot(since_begin.unsigned_abs()),
+            clock: self.now,
+        }
     }
 
     /// Writes into the trace, if there is one.
@@ -150,6 +163,11 @@ impl World {
         }
         self.power_on(index);
     }
+}
+
+/// When every world begins.
+fn begin() -> Timestamp {
+    Timestamp::from_second(1_800_000_000).unwrap_or_default()
 }
 
 /// A fault takes the VIPs from a node: whoever was told that it has them was told the truth.

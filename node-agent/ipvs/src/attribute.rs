@@ -8,7 +8,8 @@ use netlink_packet_core::{DecodeError, DefaultNla, NLA_F_NESTED, Nla, NlaBuffer,
 use crate::uapi::*;
 
 mod value;
-use value::{Value, decode_known, encode_by_parts, fixed, nest, text};
+pub(crate) use value::{Parts, length, write};
+use value::{Value, decode_known, fixed, nest, text};
 
 /// The longest name that is sent. The kernel takes at most 15 bytes and answers EINVAL to any longer one, so that
 /// cutting a longer name here changes no answer, and no name can overflow an attribute's 16-bit length.
@@ -36,7 +37,7 @@ pub enum Attribute {
     Other(DefaultNla),
 }
 
-impl Attribute {
+impl Parts for Attribute {
     fn parts(&self) -> (u16, Value<'_>) {
         match self {
             Self::Service(attributes) => (IPVS_CMD_ATTR_SERVICE | NLA_F_NESTED, Value::Service(attributes)),
@@ -49,7 +50,9 @@ impl Attribute {
             Self::Other(other) => (other.kind(), Value::Other(other)),
         }
     }
+}
 
+impl Attribute {
     /// Attributes of a message with this command: the reply to GET_INFO has numbers of its own.
     pub(crate) fn parse(command: u8, buffer: &NlaBuffer<&[u8]>) -> Result<Self, DecodeError> {
         let u32 = fixed(buffer).map(u32::from_ne_bytes);
@@ -108,7 +111,7 @@ pub enum ServiceAttribute {
     Other(DefaultNla),
 }
 
-impl ServiceAttribute {
+impl Parts for ServiceAttribute {
     fn parts(&self) -> (u16, Value<'_>) {
         match self {
             Self::Family(family) => (IPVS_SVC_ATTR_AF, Value::host16(*family)),
@@ -125,7 +128,9 @@ impl ServiceAttribute {
             Self::Other(other) => (other.kind(), Value::Other(other)),
         }
     }
+}
 
+impl ServiceAttribute {
     fn known(buffer: &NlaBuffer<&[u8]>) -> Option<Self> {
         match buffer.kind() {
             IPVS_SVC_ATTR_AF => fixed(buffer).map(u16::from_ne_bytes).map(Self::Family),
@@ -183,7 +188,7 @@ pub enum DestinationAttribute {
     Other(DefaultNla),
 }
 
-impl DestinationAttribute {
+impl Parts for DestinationAttribute {
     fn parts(&self) -> (u16, Value<'_>) {
         match self {
             Self::Address(address) => (IPVS_DEST_ATTR_ADDR, Value::bytes(*address)),
@@ -203,7 +208,9 @@ impl DestinationAttribute {
             Self::Other(other) => (other.kind(), Value::Other(other)),
         }
     }
+}
 
+impl DestinationAttribute {
     fn known(buffer: &NlaBuffer<&[u8]>) -> Option<Self> {
         let u32 = fixed(buffer).map(u32::from_ne_bytes);
         match buffer.kind() {
@@ -244,7 +251,7 @@ pub enum CounterAttribute {
     Other(DefaultNla),
 }
 
-impl CounterAttribute {
+impl Parts for CounterAttribute {
     fn parts(&self) -> (u16, Value<'_>) {
         match self {
             Self::Connections(count) => (IPVS_STATS_ATTR_CONNS, Value::host64(*count)),
@@ -255,7 +262,9 @@ impl CounterAttribute {
             Self::Other(other) => (other.kind(), Value::Other(other)),
         }
     }
+}
 
+impl CounterAttribute {
     fn known(buffer: &NlaBuffer<&[u8]>) -> Option<Self> {
         let count = fixed(buffer).map(u64::from_ne_bytes);
         match buffer.kind() {
@@ -269,5 +278,4 @@ impl CounterAttribute {
     }
 }
 
-encode_by_parts!(Attribute, ServiceAttribute, DestinationAttribute, CounterAttribute);
 decode_known!(ServiceAttribute, DestinationAttribute, CounterAttribute);

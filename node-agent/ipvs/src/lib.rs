@@ -30,7 +30,7 @@ pub mod uapi;
 pub use diff::{Change, diff, diff_service};
 pub use errno::{Errno, Meaning, Verb, meaning};
 pub use fake::FakeIpvs;
-pub use message::{Command, IpvsMessage};
+pub use message::{Activity, Command, IpvsMessage};
 pub use operation::{Operation, random_operations};
 pub use table::{
     DestinationConfig, DestinationKey, Family, ForwardingMethod, Netmask, Protocol, Scheduler, Service, ServiceConfig,

@@ -6,7 +6,7 @@
 use netlink_packet_core::{DecodeError, Emitable, ErrorContext, NlasIterator, ParseableParametrized};
 use netlink_packet_generic::{GenlFamily, GenlHeader};
 
-use crate::attribute::{Attribute, DestinationAttribute, ServiceAttribute};
+use crate::attribute::{Attribute, DestinationAttribute, ServiceAttribute, length, write};
 use crate::diff::Change;
 use crate::operation::{
     DestinationIdentity, DestinationSettings, Operation, ServiceIdentity, ServiceSettings, TunnelSettings,
@@ -293,11 +293,11 @@ impl GenlFamily for IpvsMessage {
 
 impl Emitable for IpvsMessage {
     fn buffer_len(&self) -> usize {
-        self.attributes.as_slice().buffer_len()
+        length(&self.attributes)
     }
 
     fn emit(&self, buffer: &mut [u8]) {
-        self.attributes.as_slice().emit(buffer);
+        write(&self.attributes, buffer);
     }
 }
 

@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use ipvs::{Service, ServiceKey};
 
 use super::{Desired, Problem, director};
+use crate::checks;
 use crate::state::{Facts, KernelState};
 use crate::view::Placed;
 
@@ -31,6 +32,10 @@ pub fn service_change(
     let (before, after) = (&former.spec, &now.spec);
     let others = (&before.real_server, &before.virtual_router) == (&after.real_server, &after.virtual_router);
     if !others || !known.problems.is_empty() {
+        return None;
+    }
+    // A way is of all Placements that go by it.
+    if checks::ways(before) != checks::ways(after) {
         return None;
     }
     let (mut before, _) = of_director(former, facts, hosted);
@@ -63,7 +68,7 @@ pub fn service_change(
 fn of_director(placed: &Placed, facts: &Facts, hosted: &BTreeSet<IpAddr>) -> (KernelState, Vec<Problem>) {
     let mut state = KernelState::default();
     let part = placed.spec.director.as_ref();
-    let problems = part.map(|part| director::add(&mut state, part, facts, hosted));
+    let problems = part.map(|part| director::add(&mut state, part, &placed.serving, facts, hosted));
     (state, problems.unwrap_or_default())
 }
 

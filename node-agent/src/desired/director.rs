@@ -4,16 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crds::{AddressOwner, DirectorAddress, DirectorPart};
-use ipvs::{Service, ServiceKey};
+use ipvs::{DestinationConfig, Service, ServiceKey};
 
 use super::services::{config, destinations, keys};
 use super::{Problem, address, carrier, not_of_host, preparation, ruleset, single_address};
+use crate::serving::{Fate, Serving};
 use crate::state::{AddressKey, AddressScope, Facts, KernelState};
 
 /// Adds what the part asks for. `hosted` are the VIPs that this node also accepts as the host of a real server.
 pub(super) fn add(
     state: &mut KernelState,
     part: &DirectorPart,
+    serving: &Serving,
     facts: &Facts,
     hosted: &BTreeSet<IpAddr>,
 ) -> Vec<Problem> {
@@ -38,7 +40,7 @@ pub(super) fn add(
             for vip in &of {
                 serves.entry(*vip).or_insert_with(BTreeSet::new).insert(key);
             }
-            add_service(state, part, placed, key, &of, &mut problems);
+            add_service(state, (part, serving), placed, (key, &of), &mut problems);
             if of.iter().all(|vip| standby.contains(vip)) {
                 reduce(state, key, facts);
             }
@@ -68,10 +70,9 @@ fn is_held(entry: &DirectorAddress) -> bool {
 
 fn add_service(
     state: &mut KernelState,
-    part: &DirectorPart,
+    (part, serving): (&DirectorPart, &Serving),
     placed: &crds::PlacedService,
-    key: ServiceKey,
-    vips: &BTreeSet<IpAddr>,
+    (key, vips): (ServiceKey, &BTreeSet<IpAddr>),
     problems: &mut Vec<Problem>,
 ) {
     if state.ipvs.services.contains_key(&key) {
@@ -81,15 +82,34 @@ fn add_service(
     let mut entries = BTreeMap::new();
     for server in &part.real_servers {
         match destinations(server, placed, key.family(), vips) {
-            Ok(entry) => entries.extend(entry),
+            Ok(of_server) => of_server.into_iter().for_each(|(to, config)| {
+                entries.entry(to).or_insert(config);
+            }),
             Err(problem) => problems.push(problem),
         }
     }
+    entries.retain(|to, config| serves(config, serving.fates.get(&(key, *to))));
     let service = Service {
         config: config(placed, key.family()),
         destinations: entries,
     };
     state.ipvs.services.insert(key, service);
+}
+
+/// Gives a destination the weight that is made of it, and says whether it is in the table at all.
+fn serves(config: &mut DestinationConfig, fate: Option<&Fate>) -> bool {
+    match fate {
+        None => true,
+        Some(Fate::Scaled(weight)) => {
+            config.weight = *weight;
+            true
+        }
+        Some(Fate::Draining) => {
+            config.weight = 0;
+            true
+        }
+        Some(Fate::Out) => false,
+    }
 }
 
 /// A director that does not hold the VIP, and accepts it as a real server's host: a packet from the other director must

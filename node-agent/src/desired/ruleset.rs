@@ -39,7 +39,7 @@ pub(super) fn of_director(ruleset: &mut Ruleset, part: &DirectorPart, vips: &BTr
                     ForwardingMethod::FullNAT => {
                         for to in destinations_of(server, placed, key, &of) {
                             let source = source(part, to.address);
-                            ruleset.full_nat.entry(flow(key, to)).or_insert(source);
+                            ruleset.full_nat.entry(Flow::of(key, to)).or_insert(source);
                         }
                     }
                 }
@@ -181,31 +181,6 @@ fn reply(key: ServiceKey, to: DestinationKey) -> Option<(IpAddr, ipvs::Protocol,
     }
 }
 
-fn flow(key: ServiceKey, to: DestinationKey) -> Flow {
-    let server = to.address;
-    match key {
-        ServiceKey::Address {
-            protocol,
-            address: vip,
-            port: _,
-        } if to.port == 0 => Flow::Protocol { vip, protocol, server },
-        ServiceKey::Address {
-            protocol,
-            address: vip,
-            port: _,
-        } => Flow::Port {
-            vip,
-            protocol,
-            server,
-            port: to.port,
-        },
-        ServiceKey::FirewallMark { family: _, mark } => Flow::Mark {
-            mark: mark.get(),
-            server,
-        },
-    }
-}
-
 fn source(part: &DirectorPart, server: IpAddr) -> Source {
     let addresses = part
         .full_nat_source_addresses
@@ -241,7 +216,7 @@ pub fn retired(
         .services
         .iter()
         .flat_map(|(key, service)| service.destinations.keys().map(|to| (*key, *to)));
-    let kept = pairs.filter(|(_, to)| is_there(to)).map(|(key, to)| flow(key, to));
+    let kept = pairs.filter(|(_, to)| is_there(to)).map(|(key, to)| Flow::of(key, to));
     kept.filter(|flow| gone.contains(flow))
         .map(|flow| (flow, Source::Retired))
         .collect()

@@ -10,6 +10,7 @@ use ipvs::{
 };
 
 use super::{Problem, address};
+use crate::checks::Way;
 
 /// The services that a placed one is on these VIPs, each with the VIPs that it serves: one for each VIP, or one for each
 /// family when a mark selects the packets. A number that is none selects nothing.
@@ -76,7 +77,7 @@ fn netmask(persistence: &crds::Persistence, family: Family) -> Netmask {
 }
 
 /// `ipvsadm -a` for each address that the real server has for these VIPs, where its host is prepared for all of them.
-pub(super) fn destinations(
+pub(crate) fn destinations(
     server: &PlacedRealServer,
     placed: &PlacedService,
     family: Family,
@@ -88,16 +89,34 @@ pub(super) fn destinations(
     }
     let config = destination(server)?;
     let port = port(server, placed)?;
+    let address = address_for(server, family, config.method)?;
+    Ok(address
+        .map(|address| (DestinationKey::new(address, port), config))
+        .into_iter()
+        .collect())
+}
+
+/// The address that packets of a family are sent to.
+fn address_for(server: &PlacedRealServer, family: Family, method: ForwardingMethod) -> Result<Option<IpAddr>, Problem> {
     let addresses = server.addresses.iter().map(|text| address(text));
     let addresses: Vec<IpAddr> = addresses.collect::<Result<_, _>>()?;
     let address = addresses.iter().find(|address| Family::of(**address) == family);
     // Only a tunnel carries packets of one family over the other.
-    let other = || addresses.first().filter(|_| config.method == ForwardingMethod::Tunnel);
-    let address = address.or_else(other);
-    Ok(address
-        .map(|address| (DestinationKey::new(*address, port), config))
-        .into_iter()
-        .collect())
+    let other = || addresses.first().filter(|_| method == ForwardingMethod::Tunnel);
+    Ok(address.or_else(other).copied())
+}
+
+/// The way of packets to a VIP to a real server; none where there can be no destination.
+pub(crate) fn way(server: &PlacedRealServer, vip: IpAddr) -> Option<Way> {
+    let config = destination(server).ok()?;
+    let (method, tunnel) = (config.method, config.tunnel);
+    let family = Family::of(vip);
+    Some(Way {
+        family,
+        server: address_for(server, family, method).ok()??,
+        method,
+        tunnel,
+    })
 }
 
 fn destination(server: &PlacedRealServer) -> Result<DestinationConfig, Problem> {
@@ -113,7 +132,9 @@ fn destination(server: &PlacedRealServer) -> Result<DestinationConfig, Problem> 
         // The source is rewritten behind IPVS, by nftables.
         crds::ForwardingMethod::NAT | crds::ForwardingMethod::FullNAT => ForwardingMethod::Masquerade,
     };
-    let mut config = DestinationConfig::new(method, number("weight", server.weight)?);
+    // A sorry server serves all or nothing: 0 would be nobody, where it is needed most.
+    let least = i32::from(server.sorry);
+    let mut config = DestinationConfig::new(method, number("weight", server.weight.max(least))?);
     config.upper_threshold = number("upper threshold", server.upper_threshold)?;
     config.lower_threshold = number("lower threshold", server.lower_threshold)?;
     if method == ForwardingMethod::Tunnel {
@@ -139,7 +160,7 @@ fn tunnel(tunnel: crds::Tunnel) -> Result<Tunnel, Problem> {
 }
 
 /// The real server's port: its own, the service's target, or the port itself. A mark keeps ports, which is port 0.
-fn port(server: &PlacedRealServer, placed: &PlacedService) -> Result<u16, Problem> {
+pub(crate) fn port(server: &PlacedRealServer, placed: &PlacedService) -> Result<u16, Problem> {
     let kept = match placed.takes() {
         Takes::Port { protocol: _, port } => port,
         Takes::Mark(_) => 0,

@@ -6,8 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use ipvs::{DestinationKey, Errno, FakeIpvs, ServiceKey, Table, Timeouts};
+use ipvs::{Activity, DestinationKey, Errno, FakeIpvs, ServiceKey, Table, Timeouts};
 
+use crate::kernel::Connection;
 use crate::state::{AddressKey, AddressScope, Interface, Knob, LOOPBACK, Route, Sysctl};
 use crate::tunnel::{GuePort, ReadTunnel, Receiver, is_name_of_ours};
 
@@ -43,7 +44,8 @@ pub struct FakeKernel {
     refused_addresses: BTreeMap<AddressKey, Errno>,
     answered: BTreeSet<IpAddr>,
     nftables: nftables::FakeNftables,
-    connections: BTreeSet<DestinationKey>,
+    connections: Vec<Connection>,
+    activity: BTreeMap<(ServiceKey, DestinationKey), Activity>,
     crash_after: Option<usize>,
     lost_answers: usize,
     writes: usize,
@@ -93,7 +95,8 @@ impl FakeKernel {
             refused_addresses: BTreeMap::new(),
             answered: BTreeSet::new(),
             nftables: nftables::FakeNftables::default(),
-            connections: BTreeSet::new(),
+            connections: Vec::new(),
+            activity: BTreeMap::new(),
             crash_after: None,
             lost_answers: 0,
             writes: 0,
@@ -127,6 +130,7 @@ impl FakeKernel {
                 metric: 0,
                 interface: "eth0".to_owned(),
                 gateway: None,
+                source: Some(IpAddr::V4(address)),
             });
         }
         kernel
@@ -278,6 +282,7 @@ impl FakeKernel {
         self.addresses.retain(|_, held| !held.ours);
         self.nftables.reboot();
         self.connections.clear();
+        self.activity.clear();
         for (sysctl, value) in &mut self.sysctls {
             *value = rules::default_of(sysctl.knob);
         }

@@ -8,7 +8,7 @@ use netlink_packet_generic::{GenlFamily, GenlHeader};
 use super::KernelError;
 use super::answer;
 use super::generic::GenericSocket;
-use super::socket::{Message, Socket};
+use super::socket::{BATCH, Message, Socket};
 
 mod count;
 pub(super) use count::service_count;
@@ -81,8 +81,13 @@ impl IpvsSocket {
 
     /// Sends changes, in order and in few sends. One result for each: a deletion of what is gone is done.
     pub fn apply(&mut self, changes: &[&::ipvs::Change]) -> Vec<Result<(), KernelError>> {
-        let messages: Vec<_> = changes.iter().map(|change| IpvsMessage::from(*change)).collect();
-        let results = self.execute(&messages);
+        // Messages are made for one send at a time: sixty thousand at once are memory that was never touched before, and
+        // cost more than the kernel's part.
+        let mut results = Vec::with_capacity(changes.len());
+        for chunk in changes.chunks(BATCH) {
+            let messages: Vec<_> = chunk.iter().map(|change| IpvsMessage::from(*change)).collect();
+            results.extend(self.execute(&messages));
+        }
         let results = results.into_iter().zip(changes);
         results
             .map(|(result, change)| match result {

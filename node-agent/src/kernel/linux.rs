@@ -5,10 +5,10 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use ipvs::message::IpvsMessage;
-use ipvs::{DestinationConfig, DestinationKey, ServiceConfig, ServiceKey, Timeouts};
+use ipvs::{Activity, DestinationConfig, DestinationKey, ServiceConfig, ServiceKey, Timeouts};
 
 use super::address::Network;
-use super::connections::connections;
+use super::connections::{Connection, connections};
 use super::fou::FouSocket;
 use super::ipvs::{IpvsSocket, service_count};
 use super::nft::Nft;
@@ -103,6 +103,13 @@ impl Kernel for Linux {
             .collect())
     }
 
+    fn activity(&mut self, key: ServiceKey) -> Result<BTreeMap<DestinationKey, Activity>, KernelError> {
+        let destinations = self.ipvs.destinations(&key)?.into_iter();
+        Ok(destinations
+            .map(|destination| (destination.key, destination.activity))
+            .collect())
+    }
+
     fn timeouts(&mut self) -> Result<Timeouts, KernelError> {
         self.ipvs.timeouts()
     }
@@ -140,7 +147,7 @@ impl Kernel for Linux {
         self.nft.firewalls()
     }
 
-    fn connections(&mut self) -> Result<BTreeSet<DestinationKey>, KernelError> {
+    fn connections(&mut self) -> Result<Vec<Connection>, KernelError> {
         connections()
     }
 

@@ -21,7 +21,7 @@ use super::KernelError;
 pub(super) const HEADER: usize = 16;
 
 /// How many messages go in one send. The default receive buffer holds more than 200 refusals; beyond it, answers are lost.
-const BATCH: usize = 128;
+pub(super) const BATCH: usize = 128;
 
 /// The kernel answers before the send returns, and a dump while it is read: what is not here by then never comes.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);

@@ -72,3 +72,20 @@ fn a_line_of_a_later_version_survives_an_agent_that_does_not_know_it() {
     let kept = fs::read_to_string(&path).unwrap();
     assert!(kept.lines().any(|line| line == later), "{kept}");
 }
+
+#[test]
+fn what_comes_and_goes_does_not_fill_the_journal() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut journal, mut ledger) = JournalFile::open(dir.path(), "boot-1").unwrap();
+    let entries = [Entry::Service { key: service() }, Entry::NoService { key: service() }];
+    for _ in 0..TIDY_AFTER {
+        journal.append(&entries).unwrap();
+        entries.iter().for_each(|entry| ledger.record(entry));
+        journal.tidy(&ledger).unwrap();
+    }
+    journal.append(&entries[..1]).unwrap();
+    let text = fs::read_to_string(dir.path().join(FILE)).unwrap();
+    assert!(text.lines().count() <= TIDY_AFTER, "{} lines", text.lines().count());
+    let ledger = Ledger::peek(dir.path(), "boot-1").unwrap();
+    assert!(ledger.services.contains(&service()));
+}

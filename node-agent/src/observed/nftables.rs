@@ -118,7 +118,9 @@ impl Observed {
 
     /// Reads which real servers IPVS has connections to.
     pub fn read_connections(&mut self, kernel: &mut impl Kernel) {
-        self.connections = kernel.connections().ok();
+        let connections = kernel.connections().ok();
+        self.connections =
+            connections.map(|connections| connections.iter().map(|connection| connection.destination).collect());
     }
 
     /// Real servers with connections; `None` while that is unknown.

@@ -9,7 +9,7 @@ use super::Node;
 use crate::kernel::notify::Committed;
 use crate::kernel::{Kernel, KernelError};
 use crate::ledger::Journal;
-use crate::observed::{Freshness, GuePorts, Ipvs};
+use crate::observed::{Count, Freshness, GuePorts, Ipvs};
 
 /// How far the running audit is.
 #[derive(Clone, Debug, Default)]
@@ -18,6 +18,8 @@ pub(super) struct Audit {
     rest: Vec<ServiceKey>,
     /// In so many slices. A node with few services reads them in the first ones, and waits for the next round.
     slices: usize,
+    /// What the services read so far have of source ports.
+    source_ports: Count,
 }
 
 impl<K: Kernel, J: Journal> Node<K, J> {
@@ -69,12 +71,17 @@ impl<K: Kernel, J: Journal> Node<K, J> {
             self.audit.slices = slices.max(1);
             differs |= self.audit_beside_services();
             self.audit_services();
+            self.audit.source_ports = Count::new(&self.observed);
         }
         let share = self.audit.rest.len().div_ceil(self.audit.slices);
         self.audit.slices -= 1;
         let from = self.audit.rest.len() - share;
         for key in self.audit.rest.split_off(from) {
             differs |= self.observed.read_service(&mut self.kernel, key);
+            self.audit.source_ports.add(&mut self.kernel, &self.observed, key);
+        }
+        if self.audit.rest.is_empty() && self.audit.slices == 0 {
+            differs |= self.observed.learn_source_ports(take(&mut self.audit.source_ports));
         }
         if differs {
             self.ground = None;

@@ -67,6 +67,14 @@ impl<K: Kernel, J: Journal> Node<K, J> {
         Ok(())
     }
 
+    /// Reads the table of an earlier agent, which tells who serves, before the first pass does. What is new to be probed and
+    /// is not in it is not taken for up.
+    pub fn meet(&mut self) {
+        if matches!(self.observed.ipvs, Ipvs::Unread) && self.needs_ipvs() {
+            self.observed.read_ipvs(&mut self.kernel, &self.ledger.services);
+        }
+    }
+
     /// Reads what is only worth knowing for what is desired. Says whether connections of former FullNAT are waited for.
     pub(super) fn read_beside(&mut self, desired: &Desired) -> bool {
         self.read_settings(desired);

@@ -9,8 +9,10 @@ use crds::{DestinationState, PlacementSpec, Role};
 use expect_test::{Expect, expect};
 use ipvs::{DestinationKey, Errno, ServiceKey};
 
+mod leaving;
 mod methods;
 mod narrow;
+mod path;
 mod tunnels;
 
 mod ruleset;
@@ -58,6 +60,8 @@ fn view(source: Source, generation: i64, spec: &str) -> View {
         generation,
         spec,
         not_understood: None,
+        down: Default::default(),
+        serving: Default::default(),
     };
     View {
         source,
@@ -95,7 +99,7 @@ fn restarted(node: TestNode) -> TestNode {
 
 fn pass(node: &mut TestNode, view: &View) -> Outcome {
     node.see(view.clone());
-    node.pass(Timestamp::UNIX_EPOCH).unwrap()
+    node.pass(Now::default()).unwrap()
 }
 
 fn check(changes: &[Change], expect: &Expect) {
@@ -646,7 +650,7 @@ fn a_crash_after_any_write_is_mended_by_the_next_start() {
             let mut first = node();
             first.kernel().crash_after(Some(writes));
             first.see(api(spec));
-            let _: Result<Outcome, KernelError> = first.pass(Timestamp::UNIX_EPOCH);
+            let _: Result<Outcome, KernelError> = first.pass(Now::default());
             first.kernel().crash_after(None);
             let mut second = restarted(first);
             let outcome = pass(&mut second, &api(spec));

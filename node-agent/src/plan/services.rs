@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use ipvs::{Change as IpvsChange, Scheduler, Service, ServiceConfig, ServiceFlags, ServiceKey, diff_service};
 
 use super::{Change, Plan, Stage, vip_of};
+use crate::desired::is_for_probes;
 use crate::ledger::{Entry, Ledger};
 use crate::observed::Observed;
 use crate::state::{AddressKey, KernelState, LOOPBACK};
@@ -43,7 +44,12 @@ pub(super) fn some<'a>(
     for (key, service) in wanted {
         let present = table.services.get(&key);
         let is_recorded = ledger.services.contains(&key);
-        let is_ours = is_recorded || (present.is_some() && vip_of(&key).is_some_and(|vip| marked.contains(&vip)));
+        // So is, whoever else has one, what has a mark that nobody but us may have.
+        let is_marked = || match vip_of(&key) {
+            Some(vip) => marked.contains(&vip),
+            None => !ledger.claimed && is_for_probes(&key),
+        };
+        let is_ours = is_recorded || (present.is_some() && is_marked());
         match (service, present) {
             (Some(service), Some(present)) if present != service && !is_ours => {
                 plan.foreign.insert(key);

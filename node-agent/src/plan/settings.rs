@@ -68,7 +68,7 @@ pub(super) fn timeouts(plan: &mut Plan, desired: &KernelState, observed: &Observ
 }
 
 fn stage_of(sysctl: &Sysctl) -> Stage {
-    match sysctl.knob.is_of_host() {
+    match sysctl.is_of_host() {
         true => Stage::HostSysctls,
         false => Stage::DirectorSysctls,
     }

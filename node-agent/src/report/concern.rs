@@ -6,7 +6,8 @@ use std::net::IpAddr;
 use crds::{ForwardingMethod, HostPart};
 use ipvs::ServiceKey;
 
-use crate::desired::keys;
+use crate::checks;
+use crate::desired::{is_for_probes, keys};
 use crate::plan::{Change, vip_of};
 use crate::ruleset::Transaction;
 use crate::state::{KernelState, Sysctl};
@@ -23,6 +24,8 @@ pub struct Concern {
     pub(super) unwraps: bool,
     is_director: bool,
     is_member: bool,
+    /// Real servers are probed by the way of clients' packets.
+    is_probed_by_path: bool,
 }
 
 impl Concern {
@@ -58,6 +61,7 @@ impl Concern {
             unwraps: placed.spec.real_server.iter().any(unwraps),
             is_director: placed.spec.director.is_some(),
             is_member: placed.spec.virtual_router.is_some(),
+            is_probed_by_path: !checks::ways(&placed.spec).is_empty(),
         }
     }
 
@@ -82,7 +86,7 @@ impl Concern {
 
     /// Sysctls are the node's: they concern every Placement of the kind that asks for them.
     pub(super) fn covers_sysctl(&self, sysctl: &Sysctl) -> bool {
-        match sysctl.knob.is_of_host() {
+        match sysctl.is_of_host() {
             true => self.is_host,
             false => self.is_director || self.is_member,
         }
@@ -108,6 +112,8 @@ impl Concern {
     pub(super) fn covers_service(&self, key: &ServiceKey) -> bool {
         match vip_of(key) {
             Some(vip) => self.vips.contains(&vip),
+            // Which of these steers whose probes is decided among all Placements.
+            None if is_for_probes(key) => self.is_probed_by_path,
             None => self.marks.contains(key),
         }
     }

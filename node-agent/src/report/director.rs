@@ -3,16 +3,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use crds::{DestinationState, DirectorAddressReport, DirectorPart, DirectorReport, RealServerReport, Role};
-use ipvs::{Service, ServiceKey};
+use crds::{
+    DestinationState, DirectorAddressReport, DirectorPart, DirectorReport, PlacedRealServer, RealServerReport, Role,
+};
+use ipvs::{DestinationKey, Service, ServiceKey};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::Evidence;
-use crate::desired::keys;
+use crate::desired::{destination_port, is_for_probes, keys};
 use crate::plan::{Change, vip_of};
+use crate::serving::Serving;
 use crate::state::AddressKey;
+use crate::view::Placed;
 
 impl<'a> Evidence<'a> {
-    pub(super) fn director(self, part: &DirectorPart) -> DirectorReport {
+    pub(super) fn director(self, part: &DirectorPart, placed: &Placed) -> DirectorReport {
         let vips: BTreeSet<IpAddr> = part
             .addresses
             .iter()
@@ -38,7 +43,8 @@ impl<'a> Evidence<'a> {
         };
         DirectorReport {
             addresses: vips.iter().filter_map(address).collect(),
-            real_servers: self.real_servers(part, &vips, &services),
+            real_servers: self.real_servers((part, placed), &vips, &services),
+            below_quorum: placed.serving.below_quorum,
         }
     }
 
@@ -56,8 +62,9 @@ impl<'a> Evidence<'a> {
                 of.iter().any(|vip| wants(part, *vip)) || !self.desired.state.ipvs.services.contains_key(key)
             })
             .map(|(key, _)| key);
-        // A mark says nothing of VIPs: one that is leaving is everybody's, so that no host lets go too early.
-        let is_here = |key: &ServiceKey| vip_of(key).is_none_or(|vip| vips.contains(&vip));
+        // A mark says nothing of VIPs: one that is leaving is everybody's, so that no host lets go too early. No client
+        // comes by those of probes.
+        let is_here = |key: &ServiceKey| vip_of(key).map_or_else(|| !is_for_probes(key), |vip| vips.contains(&vip));
         let leaving = self.residue.deleted_services().filter(is_here);
         named
             .chain(leaving)
@@ -87,7 +94,7 @@ impl<'a> Evidence<'a> {
 
     fn real_servers(
         self,
-        part: &DirectorPart,
+        (part, placed): (&DirectorPart, &Placed),
         vips: &BTreeSet<IpAddr>,
         services: &BTreeMap<ServiceKey, &Service>,
     ) -> Vec<RealServerReport> {
@@ -100,38 +107,49 @@ impl<'a> Evidence<'a> {
         for server in &part.real_servers {
             let addresses: BTreeSet<IpAddr> = server.addresses.iter().filter_map(|text| text.parse().ok()).collect();
             strangers.retain(|address| !addresses.contains(address));
-            let of_server = addresses.iter().filter_map(|address| counts.get(address));
+            let count = counts.of(server, &addresses);
+            let mut down = placed.down.iter().filter(|((name, _, _), _)| *name == server.name);
+            let unhealthy = down.next().map(|(_, down)| down.words.clone());
+            let drains_until = placed.serving.drains.get(&server.name);
             reports.push(RealServerReport {
                 name: server.name.clone(),
                 addresses: server.addresses.clone(),
-                state: of_server.fold(Count::default(), |sum, count| sum.and(*count)).state(),
+                state: count.state(&Standing::of(server, &placed.serving, unhealthy.is_some())),
+                drains_until: drains_until.map(|until| Time(*until)),
+                unhealthy,
             });
         }
         reports.extend(strangers.into_iter().map(|address| RealServerReport {
             name: address.to_string(),
             addresses: vec![address.to_string()],
             state: DestinationState::Leaving,
+            unhealthy: None,
+            drains_until: None,
         }));
         reports
     }
 
-    /// The destinations of each real server's address, in all of the part's services.
-    fn counts(
+    /// The destinations of the part's real servers, in all of its services.
+    fn counts<'p>(
         self,
-        part: &DirectorPart,
+        part: &'p DirectorPart,
         vips: &BTreeSet<IpAddr>,
         services: &BTreeMap<ServiceKey, &Service>,
-    ) -> BTreeMap<IpAddr, Count> {
+    ) -> Counts<'p> {
         let desired = &self.desired.state.ipvs.services;
+        let mut counts = Counts {
+            part,
+            of_destinations: BTreeMap::new(),
+        };
         let of_part = part.services.iter();
         let named = of_part.flat_map(|service| keys(service, vips.iter().copied()).into_keys());
         let named: BTreeSet<ServiceKey> = named.collect();
-        let mut counts: BTreeMap<IpAddr, Count> = BTreeMap::new();
         for (key, service) in named.iter().filter_map(|key| Some((key, desired.get(key)?))) {
             let present = services.get(key);
             for (destination, config) in &service.destinations {
-                let count = counts.entry(destination.address).or_default();
+                let count = counts.of_destinations.entry(*destination).or_default();
                 count.wanted += 1;
+                count.taking += usize::from(config.weight > 0);
                 let present = present.and_then(|present| present.destinations.get(destination));
                 count.missing += usize::from(present != Some(config));
             }
@@ -140,10 +158,46 @@ impl<'a> Evidence<'a> {
             let kept = desired.get(key);
             for destination in service.destinations.keys() {
                 let stays = kept.is_some_and(|kept| kept.destinations.contains_key(destination));
-                counts.entry(destination.address).or_default().leaving += usize::from(!stays);
+                let count = counts.of_destinations.entry(*destination).or_default();
+                count.leaving += usize::from(!stays);
             }
         }
         counts
+    }
+}
+
+/// What there is of each destination: two real servers may share an address, each with a port of its own.
+struct Counts<'p> {
+    part: &'p DirectorPart,
+    of_destinations: BTreeMap<DestinationKey, Count>,
+}
+
+impl Counts<'_> {
+    /// Of one real server; and of what is still there at a port that is nobody's any more, of everybody with that address.
+    fn of(&self, server: &PlacedRealServer, addresses: &BTreeSet<IpAddr>) -> Count {
+        let ports = |address: &IpAddr| DestinationKey::new(*address, 0)..=DestinationKey::new(*address, u16::MAX);
+        let all = addresses
+            .iter()
+            .flat_map(|address| self.of_destinations.range(ports(address)));
+        let of_server = all.filter(|(destination, count)| {
+            self.is_of(server, destination) || (count.wanted == 0 && self.is_nobodys(destination))
+        });
+        of_server.fold(Count::default(), |sum, (_, count)| sum.and(*count))
+    }
+
+    /// Whether a service sends to a real server there, of which the address is known to be one.
+    fn is_of(&self, server: &PlacedRealServer, destination: &DestinationKey) -> bool {
+        let mut services = self.part.services.iter();
+        services.any(|service| destination_port(server, service) == Ok(destination.port))
+    }
+
+    fn is_nobodys(&self, destination: &DestinationKey) -> bool {
+        let has_address = |server: &&PlacedRealServer| {
+            let mut addresses = server.addresses.iter();
+            addresses.any(|text| text.parse() == Ok(destination.address))
+        };
+        let mut there = self.part.real_servers.iter().filter(has_address);
+        !there.any(|server| self.is_of(server, destination))
     }
 }
 
@@ -151,6 +205,8 @@ impl<'a> Evidence<'a> {
 #[derive(Clone, Copy, Default)]
 struct Count {
     wanted: usize,
+    /// Of these, such as take new connections.
+    taking: usize,
     missing: usize,
     leaving: usize,
 }
@@ -159,18 +215,52 @@ impl Count {
     fn and(self, other: Self) -> Self {
         Self {
             wanted: self.wanted + other.wanted,
+            taking: self.taking + other.taking,
             missing: self.missing + other.missing,
             leaving: self.leaving + other.leaving,
         }
     }
 
-    fn state(self) -> DestinationState {
+    fn state(self, standing: &Standing) -> DestinationState {
+        let Standing { resting, active } = standing;
         match (self.leaving, self.wanted, self.missing) {
             (1.., _, _) => DestinationState::Leaving,
-            (0, 0, _) => DestinationState::Unprepared,
-            (0, _, 0) => DestinationState::Serving,
+            (0, 0, _) => *resting,
+            (0, _, 0) if self.taking == 0 && *resting == DestinationState::Down => DestinationState::Down,
+            (0, _, 0) => *active,
             (0, _, _) => DestinationState::Pending,
         }
+    }
+}
+
+/// What a real server is, by what is made of it: where nothing of it is in the table, and where something is.
+struct Standing {
+    resting: DestinationState,
+    active: DestinationState,
+}
+
+impl Standing {
+    fn of(server: &PlacedRealServer, serving: &Serving, is_down: bool) -> Self {
+        let Serving {
+            fates: _,
+            drains,
+            rising,
+            standing_by,
+            below_quorum: _,
+        } = serving;
+        let is_prepared = !server.prepared.is_empty();
+        let resting = match server {
+            PlacedRealServer { leaving: true, .. } => DestinationState::Drained,
+            _ if is_down && is_prepared => DestinationState::Down,
+            _ if standing_by.contains(&server.name) => DestinationState::StandingBy,
+            _ => DestinationState::Unprepared,
+        };
+        let active = match &server.name {
+            name if drains.contains_key(name) => DestinationState::Draining,
+            name if rising.contains(name) => DestinationState::SlowStart,
+            _ => DestinationState::Serving,
+        };
+        Self { resting, active }
     }
 }
 

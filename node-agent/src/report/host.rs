@@ -70,7 +70,7 @@ impl Evidence<'_> {
     fn refused(self, entry: &HostAddress) -> Option<String> {
         let vip: IpAddr = entry.address.parse().ok()?;
         let is_ground = |change: &Change| match change {
-            Change::SetSysctl { sysctl, value: _ } => sysctl.knob.is_of_host(),
+            Change::SetSysctl { sysctl, value: _ } => sysctl.is_of_host(),
             Change::AddAddress { key, config: _ } => key.address == vip && key.is_of_host(),
             Change::Tunnel(_) => true,
             Change::RestoreSysctl { .. }

@@ -81,13 +81,14 @@ pub enum Command {
 }
 
 /// Words of nft that are modules of their own in a distribution's kernel.
-const MODULES: [(&str, &str); 6] = [
+const MODULES: [(&str, &str); 7] = [
     (r#""ct":"#, "nft_ct"),
     (r#""type":"nat""#, "nft_chain_nat"),
     (r#""masquerade":"#, "nft_masq"),
     (r#""snat":"#, "nft_nat"),
     (r#""numgen":"#, "nft_numgen"),
     (r#""jhash":"#, "nft_hash"),
+    (r#""reject":"#, "nft_reject_inet"),
 ];
 
 /// Why the kernel refuses a command.

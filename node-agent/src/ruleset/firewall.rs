@@ -49,6 +49,12 @@ impl Firewall {
         self.hook == Hook::Forward
     }
 
+    /// Whether it stands between a probe that goes the way of clients' packets, and its answer, which comes from the VIP:
+    /// connection tracking knows nothing of what IPVS sends by DR and TUN, so `ct state established accept` does not help.
+    pub fn blocks_answers(&self) -> bool {
+        self.hook == Hook::Input
+    }
+
     /// Whether it is about packets of the family.
     pub fn is_of(&self, family: ipvs::Family) -> bool {
         match family {

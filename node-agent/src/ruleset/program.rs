@@ -9,9 +9,10 @@ use std::net::IpAddr;
 use serde_json::Value;
 
 use super::words::{self, TWINS, Twin};
-use super::{Atom, Base, Datum, Flow, Kind, Local, Masquerade, Outer, Ruleset, Source, Table};
+use super::{Atom, Base, Cut, Datum, Flow, InterfaceName, Kind, Local, Masquerade, Outer, Ruleset, Source, Table};
 
 mod build;
+mod probes;
 
 use build::{at, number, of};
 
@@ -30,6 +31,10 @@ pub(super) const OUTER_PROTOCOLS: &str = "outer_protocols";
 pub(super) const OUTER_PORTS: &str = "outer_ports";
 pub(super) const DIRECTORS: &str = "directors";
 pub(super) const SEGMENTS: &str = "segments_";
+pub(super) const PROBE_SOURCES: &str = "probe_sources";
+pub(super) const PROBED: &str = "probed";
+pub(super) const PROBE_MARKS: &str = "probe_marks";
+pub(super) const CUT: &str = "cut";
 
 /// The chain that FullNAT without addresses of its own goes to.
 pub(super) const INTERFACE_SOURCE: &str = "fullnat_interface";
@@ -37,6 +42,8 @@ pub(super) const INTERFACE_SOURCE: &str = "fullnat_interface";
 pub(super) const ADDRESS_SOURCE: &str = "fullnat_from_";
 pub(super) const SOURCE_NAT: &str = "source_nat";
 
+/// Before everything else of ours: a connection that is over is nobody's any more.
+const INPUT_FIRST: Base = filter("input", 90);
 const INPUT_BEFORE_IPVS: Base = filter("input", 97);
 /// Behind the conntrack of the node's own packets (-200), before IPVS's.
 const OUTPUT_BEFORE_IPVS: Base = filter("output", -100);
@@ -78,6 +85,10 @@ pub(super) fn program(ruleset: &Ruleset) -> Table {
         outer,
         directors,
         segments,
+        probe_sources,
+        probed,
+        probe_marks,
+        cut,
     } = ruleset;
     let mut table = Table::default();
     for vip in guarded {
@@ -101,11 +112,7 @@ pub(super) fn program(ruleset: &Ruleset) -> Table {
         insert_flow(&mut table, flow, source);
     }
     for (device, vips) in tunnels {
-        let device = Atom::Name(device.as_str().to_owned());
-        table.element(TUNNELS, vec![Kind::Ifname], vec![device.clone()]);
-        for vip in vips {
-            table.insert(TUNNEL_VIPS, Twin::of(*vip), vec![device.clone(), at(*vip)]);
-        }
+        insert_tunnel(&mut table, device, vips);
     }
     for entry in outer {
         insert_outer(&mut table, entry);
@@ -117,8 +124,21 @@ pub(super) fn program(ruleset: &Ruleset) -> Table {
         let set = format!("{SEGMENTS}{size}_");
         table.insert(&set, Twin::of(*vip), vec![at(*vip)]);
     }
+    probes::insert(&mut table, probe_sources, probed, probe_marks);
+    for Cut { client, vip } in cut {
+        let key = [client, vip].map(|place| [at(place.ip()), number(place.port())]);
+        table.insert(CUT, Twin::of(vip.ip()), key.concat());
+    }
     chains(&mut table, masquerade, segments.values().copied().collect());
     table
+}
+
+fn insert_tunnel(table: &mut Table, device: &InterfaceName, vips: &BTreeSet<IpAddr>) {
+    let device = Atom::Name(device.as_str().to_owned());
+    table.element(TUNNELS, vec![Kind::Ifname], vec![device.clone()]);
+    for vip in vips {
+        table.insert(TUNNEL_VIPS, Twin::of(*vip), vec![device.clone(), at(*vip)]);
+    }
 }
 
 fn insert_local(table: &mut Table, entry: &Local) {
@@ -189,11 +209,25 @@ fn digest(text: &str) -> u32 {
     text.bytes().fold(0x811c_9dc5, step)
 }
 
+/// By the words of TCP, and not by those of any transport protocol: nft would list them so.
+fn cutting(table: &Table) -> Vec<Value> {
+    table.rules_with(CUT, |twin| {
+        let from = [ip(twin, "saddr"), words::payload("tcp", "sport")];
+        let to = [ip(twin, "daddr"), words::payload("tcp", "dport")];
+        let key = words::concat(from.into_iter().chain(to));
+        vec![words::equal(key, words::set(&name(CUT, twin))), words::reset()]
+    })
+}
+
 fn chains(table: &mut Table, masquerade: &BTreeSet<Masquerade>, sizes: BTreeSet<u16>) {
+    let cutting = cutting(table);
+    table.hook("cutting", INPUT_FIRST, cutting);
     let mark = |twin: Twin| vec![words::set_mark(service(twin), &name(MARKS, twin))];
     let marking = table.rules_with(MARKS, mark);
     table.hook("marking", INPUT_BEFORE_IPVS, marking.clone());
-    table.hook("marking_own", OUTPUT_BEFORE_IPVS, marking);
+    table.hook("marking_own", OUTPUT_BEFORE_IPVS, probes::marking_own(table, marking));
+    let returned = probes::returned(table);
+    table.hook("returned", INPUT_BEFORE_IPVS, returned);
     let missed = table.rules_with(REPLIES, |twin| {
         let reply = [ip(twin, "saddr"), words::meta("l4proto"), words::payload("th", "sport")];
         dropping(vec![words::equal(

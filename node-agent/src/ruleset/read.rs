@@ -2,18 +2,18 @@
 //! NAT; the other rules follow from the sets, and [`difference`](super::difference) sees to it that they do.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 use ipvs::Protocol;
 use serde_json::Value;
 
 use super::program::{
-    ADDRESS_SOURCE, DIRECTORS, FLOW_MARKS, FLOW_PORTS, FLOW_PROTOCOLS, INTERFACE_SOURCE, LOCAL_MARKS, LOCAL_PORTS,
-    LOCAL_PROTOCOLS, MARKS, OUTER_PORTS, OUTER_PROTOCOLS, REPLIES, SEGMENTS, SOURCE_NAT, TUNNEL_VIPS, TUNNELS, VIPS,
-    masquerading,
+    ADDRESS_SOURCE, CUT, DIRECTORS, FLOW_MARKS, FLOW_PORTS, FLOW_PROTOCOLS, INTERFACE_SOURCE, LOCAL_MARKS, LOCAL_PORTS,
+    LOCAL_PROTOCOLS, MARKS, OUTER_PORTS, OUTER_PROTOCOLS, PROBE_MARKS, PROBE_SOURCES, PROBED, REPLIES, SEGMENTS,
+    SOURCE_NAT, TUNNEL_VIPS, TUNNELS, VIPS, masquerading,
 };
-use super::{Atom, Datum, Flow, InterfaceName, Local, Masquerade, Outer, Ruleset, Source, Table};
+use super::{Atom, Cut, Datum, Flow, InterfaceName, Local, Masquerade, Outer, Ruleset, Source, Table};
 
 pub(super) fn ruleset(table: &Table) -> Ruleset {
     let mut ruleset = Ruleset::default();
@@ -23,6 +23,11 @@ pub(super) fn ruleset(table: &Table) -> Ruleset {
             names.for_each(|name| {
                 ruleset.tunnels.entry(name).or_default();
             });
+            continue;
+        }
+        if name == PROBE_MARKS {
+            let marks = set.elements.keys().filter_map(|key| number(key.first()?));
+            ruleset.probe_marks = marks.collect();
             continue;
         }
         let Some(name) = name.strip_suffix(['4', '6']) else {
@@ -42,17 +47,8 @@ fn element(ruleset: &mut Ruleset, table: &Table, set: &str, key: &[Atom], datum:
         (VIPS, [vip]) => {
             ruleset.guarded.insert(address(vip)?);
         }
-        (LOCAL_PORTS, [vip, protocol, port]) => {
-            let (vip, protocol, port) = (address(vip)?, self::protocol(protocol)?, short(port)?);
-            ruleset.local.insert(Local::Port { vip, protocol, port });
-        }
-        (LOCAL_PROTOCOLS, [vip, protocol]) => {
-            let (vip, protocol) = (address(vip)?, self::protocol(protocol)?);
-            ruleset.local.insert(Local::Protocol { vip, protocol });
-        }
-        (LOCAL_MARKS, [vip, mark]) => {
-            let (vip, mark) = (address(vip)?, number(mark)?);
-            ruleset.local.insert(Local::Mark { vip, mark });
+        (LOCAL_PORTS | LOCAL_PROTOCOLS | LOCAL_MARKS, key) => {
+            ruleset.local.insert(local(set, key)?);
         }
         (REPLIES, [server, protocol, port]) => {
             let key = (address(server)?, self::protocol(protocol)?, short(port)?);
@@ -81,6 +77,18 @@ fn element(ruleset: &mut Ruleset, table: &Table, set: &str, key: &[Atom], datum:
         (DIRECTORS, [director]) => {
             ruleset.directors.insert(address(director)?);
         }
+        (PROBE_SOURCES, [source]) => {
+            ruleset.probe_sources.insert(address(source)?);
+        }
+        (PROBED, [vip]) => {
+            ruleset.probed.insert(address(vip)?);
+        }
+        (CUT, [client, from, vip, to]) => {
+            ruleset.cut.insert(Cut {
+                client: SocketAddr::new(address(client)?, short(from)?),
+                vip: SocketAddr::new(address(vip)?, short(to)?),
+            });
+        }
         (other, [vip]) => {
             let size = other.strip_prefix(SEGMENTS)?.strip_suffix('_')?.parse().ok()?;
             ruleset.segments.insert(address(vip)?, size);
@@ -88,6 +96,25 @@ fn element(ruleset: &mut Ruleset, table: &Table, set: &str, key: &[Atom], datum:
         (_, _) => return None,
     }
     Some(())
+}
+
+fn local(set: &str, key: &[Atom]) -> Option<Local> {
+    Some(match (set, key) {
+        (LOCAL_PORTS, [vip, protocol, port]) => Local::Port {
+            vip: address(vip)?,
+            protocol: self::protocol(protocol)?,
+            port: short(port)?,
+        },
+        (LOCAL_PROTOCOLS, [vip, protocol]) => Local::Protocol {
+            vip: address(vip)?,
+            protocol: self::protocol(protocol)?,
+        },
+        (LOCAL_MARKS, [vip, mark]) => Local::Mark {
+            vip: address(vip)?,
+            mark: number(mark)?,
+        },
+        _ => return None,
+    })
 }
 
 fn flow(set: &str, key: &[Atom]) -> Option<Flow> {

@@ -19,7 +19,7 @@ fn to_from(ruleset: &Ruleset) -> Transaction {
     difference(None, ruleset.table().as_ref())
 }
 
-/// Everything at once, in both families.
+/// Everything at once but what is for probes, in both families.
 #[expect(clippy::too_many_lines, reason = "it is a list")]
 pub(crate) fn everything() -> Ruleset {
     let (vip, vip6) = (ip("192.168.56.100"), ip("fd56::100"));
@@ -115,7 +115,35 @@ pub(crate) fn everything() -> Ruleset {
         ]),
         directors: BTreeSet::from([ip("192.168.56.10")]),
         segments: BTreeMap::from([(vip, 1440), (vip6, 1420)]),
+        cut: BTreeSet::from([
+            cut("192.168.56.20:40000", "192.168.56.100:80"),
+            cut("[fd56::20]:40000", "[fd56::100]:80"),
+        ]),
+        ..Ruleset::default()
     }
+}
+
+fn cut(client: &str, vip: &str) -> Cut {
+    let [client, vip] = [client, vip].map(|place| place.parse().unwrap());
+    Cut { client, vip }
+}
+
+#[test]
+fn a_connection_that_is_over_is_reset_before_ipvs_sees_it() {
+    let ruleset = Ruleset {
+        cut: everything().cut,
+        ..Ruleset::default()
+    };
+    expect![[r#"
+        nft add table inet lvs_operator
+        nft add set inet lvs_operator cut4 { type ipv4_addr . inet_service . ipv4_addr . inet_service; }
+        nft add set inet lvs_operator cut6 { type ipv6_addr . inet_service . ipv6_addr . inet_service; }
+        nft add chain inet lvs_operator cutting { type filter hook input priority 90; policy accept; }
+        nft add element inet lvs_operator cut4 { 192.168.56.20 . 40000 . 192.168.56.100 . 80 }
+        nft add element inet lvs_operator cut6 { fd56::20 . 40000 . fd56::100 . 80 }
+        nft add rule inet lvs_operator cutting ip saddr . tcp sport . ip daddr . tcp dport @cut4 reject with tcp reset
+        nft add rule inet lvs_operator cutting ip6 saddr . tcp sport . ip6 daddr . tcp dport @cut6 reject with tcp reset"#]]
+    .assert_eq(&difference(None, ruleset.table().as_ref()).to_string());
 }
 
 #[test]
@@ -145,6 +173,35 @@ fn a_dr_director_has_a_guard_and_nothing_else() {
     assert!(!ruleset.tracks_connections());
 }
 
+/// A probe that comes back is dropped before IPVS could balance it, and one that goes out keeps its mark.
+#[test]
+fn probes_are_kept_apart_from_what_clients_send() {
+    let (vip, vip6) = (ip("192.168.56.100"), ip("fd56::100"));
+    let ruleset = Ruleset {
+        guarded: BTreeSet::from([vip, vip6]),
+        marks: BTreeMap::from([((vip, Protocol::Tcp, 80), 0x1f00_0001)]),
+        probe_sources: BTreeSet::from([ip("192.168.56.10"), ip("fd56::10")]),
+        probed: BTreeSet::from([vip, vip6]),
+        probe_marks: BTreeSet::from([0x1000_0001, 0x17ff_0000]),
+        ..Ruleset::default()
+    };
+    let text = to_from(&ruleset).to_string();
+    let rules: Vec<&str> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("nft add rule inet lvs_operator "))
+        .filter(|rule| !rule.starts_with("guard "))
+        .collect();
+    expect![[r#"
+        marking meta mark set ip daddr . meta l4proto . th dport map @marks4
+        marking_own meta mark @probe_marks accept
+        marking_own meta mark set ip daddr . meta l4proto . th dport map @marks4
+        returned iifname != "lo" ip saddr @probe_sources4 ip daddr @probed4 counter drop
+        returned iifname != "lo" ip saddr @vips4 ip daddr @vips4 counter drop
+        returned iifname != "lo" ip6 saddr @probe_sources6 ip6 daddr @probed6 counter drop"#]]
+    .assert_eq(&rules.join("\n"));
+    assert!(text.contains("chain inet lvs_operator returned { type filter hook input priority 97;"));
+}
+
 #[test]
 fn the_whole_table() {
     let text = format!("{}\n", to_from(&everything()));
@@ -159,7 +216,12 @@ fn every_nft_lists_the_table_as_it_was_written() {
         include_str!("testdata/nft-1.1.3.json"),
         include_str!("testdata/nft-1.1.7.json"),
     ] {
-        assert_eq!(decode(listing), Ok(everything().table().unwrap()));
+        // Captured before connections were cut; what is listed of these is judged in the guests.
+        let captured = Ruleset {
+            cut: BTreeSet::new(),
+            ..everything()
+        };
+        assert_eq!(decode(listing), Ok(captured.table().unwrap()));
     }
 }
 
@@ -169,7 +231,7 @@ fn a_log_names_a_single_change_and_counts_many() {
         difference(everything().table().as_ref(), None).brief(),
         "nft delete table inet lvs_operator"
     );
-    expect!["nft -f - # table inet lvs_operator: 92 commands, 26 elements"].assert_eq(&to_from(&everything()).brief());
+    expect!["nft -f - # table inet lvs_operator: 99 commands, 28 elements"].assert_eq(&to_from(&everything()).brief());
 }
 
 #[test]
@@ -177,7 +239,7 @@ fn the_modules_that_are_needed_follow_from_the_words() {
     let modules = |ruleset: &Ruleset| to_from(ruleset).modules();
     assert_eq!(
         modules(&everything()),
-        "nft_ct, nft_chain_nat, nft_masq, nft_nat, nft_numgen, nft_hash"
+        "nft_ct, nft_chain_nat, nft_masq, nft_nat, nft_numgen, nft_hash, nft_reject_inet"
     );
     let guard = Ruleset {
         guarded: everything().guarded,
@@ -423,9 +485,29 @@ pub(crate) fn rulesets() -> impl Strategy<Value = Ruleset> {
         btree_map(device, btree_set(address(), 0..3), 0..2),
         btree_set(outer(), 0..3),
     );
-    let fourth = (btree_set(address(), 0..3), btree_map(address(), 1..3_u16, 0..3));
-    (first, second, third, fourth).prop_map(
-        |((guarded, local, replies, full_nat), (marks, masquerade), (tunnels, outer), (directors, segments))| Ruleset {
+    let place = |last: u8, port| SocketAddr::new(IpAddr::from([10, 0, 0, last]), port);
+    let cut = (1..3_u8, 1..3_u16).prop_map(move |(last, port)| Cut {
+        client: place(last, port),
+        vip: place(100, 80),
+    });
+    let fourth = (
+        btree_set(address(), 0..3),
+        btree_map(address(), 1..3_u16, 0..3),
+        btree_set(cut, 0..3),
+    );
+    let fifth = (
+        btree_set(address(), 0..3),
+        btree_set(address(), 0..3),
+        btree_set(1..3_u32, 0..3),
+    );
+    (first, second, third, fourth, fifth).prop_map(
+        |(
+            (guarded, local, replies, full_nat),
+            (marks, masquerade),
+            (tunnels, outer),
+            (directors, segments, cut),
+            (probe_sources, probed, probe_marks),
+        )| Ruleset {
             guarded,
             local,
             replies,
@@ -436,6 +518,10 @@ pub(crate) fn rulesets() -> impl Strategy<Value = Ruleset> {
             outer,
             directors,
             segments,
+            probe_sources,
+            probed,
+            probe_marks,
+            cut,
         },
     )
 }

@@ -113,6 +113,10 @@ pub(super) fn drop() -> [Value; 2] {
     [counter(), json!({ "drop": null })]
 }
 
+pub(super) fn reset() -> Value {
+    json!({"reject": {"type": "tcp reset"}})
+}
+
 pub(super) fn counter() -> Value {
     json!({ "counter": null })
 }
@@ -178,6 +182,7 @@ fn word_text(word: &str, value: &Value) -> Option<String> {
     let field = |name: &str| value.get(name)?.as_str();
     Some(match word {
         "accept" | "drop" | "masquerade" | "counter" | "continue" if value.is_null() => word.to_owned(),
+        "reject" => format!("reject with {}", field("type")?),
         "goto" => format!("goto {}", field("target")?),
         "payload" => format!("{} {}", field("protocol")?, field("field")?),
         "meta" => match field("key")? {
@@ -195,7 +200,11 @@ fn word_text(word: &str, value: &Value) -> Option<String> {
         "match" => match field("op")? {
             "==" => format!("{} {}", part("left")?, quoted(value.get("left")?, value.get("right")?)),
             "in" if value.get("right")? == INVALID => format!("{} invalid", part("left")?),
-            operator => format!("{} {operator} {}", part("left")?, part("right")?),
+            operator => format!(
+                "{} {operator} {}",
+                part("left")?,
+                quoted(value.get("left")?, value.get("right")?)
+            ),
         },
         "vmap" => format!("{} vmap {}", part("key")?, part("data")?),
         "map" => format!("{} map {}", part("key")?, part("data")?),

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::tunnel::is_name_of_ours;
+
 /// A knob at its place. Ordered by knob first: see [`Knob`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Sysctl {
@@ -24,10 +26,13 @@ pub enum Knob {
     ArpIgnore,
     /// 2: never announce the VIP as the sender of an ARP request.
     ArpAnnounce,
-    /// 2: take packets whose source is reachable by any interface. On tunnel devices of ours.
+    /// 2: take packets whose source is reachable by any interface. On tunnel devices of ours; and on a director where answers
+    /// to probes come in by another interface than that of the VIP, which they come from.
     RpFilter,
     /// 0: tell nobody on the link of a shorter way, which would be around the director. `all` or the interface.
     SendRedirects,
+    /// 1: take packets whose source is an address of this node. `all` or the interface.
+    AcceptLocal,
     /// 1: forward what comes in by this interface.
     Forwarding,
     /// 2: go on learning routes from router advertisements although forwarding is on.
@@ -51,6 +56,14 @@ pub enum Requirement {
     AtLeast(i64),
     /// The knob itself has this value.
     Exactly(i64),
+    /// The value that the kernel goes by, the greater of `all` and the interface, is any other than the first; in its place the
+    /// interface's becomes the second, which is greater.
+    OtherThan {
+        /// What it must not be.
+        of: i64,
+        /// What the interface's becomes then.
+        value: i64,
+    },
     /// The knob itself has any other value than the first; in its place the second is set.
     Instead {
         /// What it must not be.
@@ -64,7 +77,10 @@ impl Requirement {
     /// What is written where the requirement does not hold.
     pub fn value(self) -> i64 {
         match self {
-            Self::AtLeast(value) | Self::Exactly(value) | Self::Instead { of: _, value } => value,
+            Self::AtLeast(value)
+            | Self::Exactly(value)
+            | Self::OtherThan { of: _, value }
+            | Self::Instead { of: _, value } => value,
         }
     }
 
@@ -73,6 +89,7 @@ impl Requirement {
         match self {
             Self::AtLeast(least) => own.max(all.unwrap_or(own)) >= least,
             Self::Exactly(value) => own == value,
+            Self::OtherThan { of, value: _ } => own.max(all.unwrap_or(own)) != of,
             Self::Instead { of, value: _ } => own != of,
         }
     }
@@ -86,6 +103,7 @@ impl Knob {
             Self::ArpAnnounce => "arp_announce",
             Self::RpFilter => "rp_filter",
             Self::SendRedirects => "send_redirects",
+            Self::AcceptLocal => "accept_local",
             Self::Forwarding | Self::Ipv6Forwarding => "forwarding",
             Self::AcceptRa => "accept_ra",
             Self::Conntrack => "conntrack",
@@ -100,6 +118,7 @@ impl Knob {
             Self::ArpAnnounce => Some(2),
             Self::RpFilter
             | Self::SendRedirects
+            | Self::AcceptLocal
             | Self::Forwarding
             | Self::AcceptRa
             | Self::Ipv6Forwarding
@@ -108,24 +127,14 @@ impl Knob {
         }
     }
 
-    /// Whether hosts of real servers need it; all other knobs are directors'.
-    pub fn is_of_host(self) -> bool {
-        match self {
-            Self::ArpIgnore | Self::ArpAnnounce | Self::RpFilter => true,
-            Self::SendRedirects
-            | Self::Forwarding
-            | Self::AcceptRa
-            | Self::Ipv6Forwarding
-            | Self::Conntrack
-            | Self::ExpireQuiescentTemplate => false,
-        }
-    }
-
     fn folder(self) -> &'static str {
         match self {
-            Self::ArpIgnore | Self::ArpAnnounce | Self::RpFilter | Self::SendRedirects | Self::Forwarding => {
-                "ipv4/conf"
-            }
+            Self::ArpIgnore
+            | Self::ArpAnnounce
+            | Self::RpFilter
+            | Self::SendRedirects
+            | Self::AcceptLocal
+            | Self::Forwarding => "ipv4/conf",
             Self::AcceptRa => "ipv6/conf",
             Self::Ipv6Forwarding => "ipv6/conf/all",
             Self::Conntrack | Self::ExpireQuiescentTemplate => "ipv4/vs",
@@ -150,6 +159,21 @@ impl Sysctl {
     /// A knob that there is once.
     pub fn of_node(knob: Knob) -> Self {
         Self { knob, interface: None }
+    }
+
+    /// Whether hosts of real servers need it; all others are directors'.
+    pub fn is_of_host(&self) -> bool {
+        match self.knob {
+            Knob::ArpIgnore | Knob::ArpAnnounce => true,
+            Knob::RpFilter => self.interface.as_deref().is_some_and(is_name_of_ours),
+            Knob::SendRedirects
+            | Knob::AcceptLocal
+            | Knob::Forwarding
+            | Knob::AcceptRa
+            | Knob::Ipv6Forwarding
+            | Knob::Conntrack
+            | Knob::ExpireQuiescentTemplate => false,
+        }
     }
 
     /// Path below `/proc/sys/net`.
@@ -192,6 +216,11 @@ mod tests {
                 "net.ipv4.conf.all.send_redirects",
             ),
             (
+                Sysctl::on("eth0", Knob::AcceptLocal),
+                "ipv4/conf/eth0/accept_local",
+                "net.ipv4.conf.eth0.accept_local",
+            ),
+            (
                 Sysctl::on("eth1", Knob::AcceptRa),
                 "ipv6/conf/eth1/accept_ra",
                 "net.ipv6.conf.eth1.accept_ra",
@@ -220,6 +249,9 @@ mod tests {
             !Requirement::Exactly(0).holds(1, Some(0)),
             "either of the two is enough to redirect"
         );
+        let not_strict = Requirement::OtherThan { of: 1, value: 2 };
+        assert!(not_strict.holds(0, Some(0)) && not_strict.holds(0, Some(2)) && not_strict.holds(2, Some(1)));
+        assert!(!not_strict.holds(1, Some(0)) && !not_strict.holds(0, Some(1)) && !not_strict.holds(1, None));
         let learns = Requirement::Instead { of: 1, value: 2 };
         assert!(learns.holds(0, None) && learns.holds(2, None) && !learns.holds(1, None));
     }

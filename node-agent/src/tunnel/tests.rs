@@ -130,6 +130,7 @@ fn a_foreign_tunnel_keeps_the_packets_of_everybody_but_the_directors() {
         metric: 0,
         interface: "tunl0".to_owned(),
         gateway: Some(ip("10.20.0.20")),
+        source: None,
     });
     expect![[r#"
         tunl0 is not of lvs-operator's doing, and its network reaches 10.20.0.20 by ipip packets, too: taking the director's would take those; choose another tunnel.type

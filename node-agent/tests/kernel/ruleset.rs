@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use ::ipvs::Protocol;
 use node_agent::kernel::notify::{Committed, RulesetNotifications};
 use node_agent::ruleset::{
-    Firewall, Flow, Hook, InterfaceName, Local, Masquerade, Outer, Ruleset, Source, Table, difference,
+    Cut, Firewall, Flow, Hook, InterfaceName, Local, Masquerade, Outer, Ruleset, Source, Table, difference,
 };
 
 use super::*;
@@ -76,8 +76,25 @@ fn everything() -> Ruleset {
         ]),
         directors: BTreeSet::from([address("192.168.56.10")]),
         segments: BTreeMap::from([(VIP, 1440), (address("fd56::100"), 1420)]),
+        probe_sources: BTreeSet::from([address("192.168.56.10"), address("fd56::10")]),
+        probed: BTreeSet::from([VIP, address("fd56::100")]),
+        probe_marks: BTreeSet::from([0x1000_0001]),
+        cut: cut(),
         ..guard()
     }
+}
+
+/// Connections of both families.
+fn cut() -> BTreeSet<Cut> {
+    let pairs = [
+        ("192.168.56.20:40000", "192.168.56.100:80"),
+        ("[fd56::20]:40000", "[fd56::100]:80"),
+    ];
+    let both = pairs.into_iter().map(|(client, vip)| {
+        let [client, vip] = [client, vip].map(|place| place.parse().unwrap());
+        Cut { client, vip }
+    });
+    both.collect()
 }
 
 fn read(linux: &mut Linux) -> Option<Table> {

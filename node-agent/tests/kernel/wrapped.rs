@@ -8,11 +8,11 @@ use std::os::fd::AsRawFd;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-use jiff::Timestamp;
 use node_agent::kernel::linux::{Linux, LinuxOptions};
 use node_agent::kernel::notify::Notifications;
 use node_agent::ledger::{Entry, Ledger};
 use node_agent::pass::{Node, Outcome};
+use node_agent::serving::Now;
 use node_agent::view::{Placed, PlacementKey, Source, View};
 use socket2::SockRef;
 
@@ -38,6 +38,8 @@ fn view(spec: Option<&str>) -> View {
         generation: 1,
         spec: serde_yaml::from_str(spec).unwrap(),
         not_understood: None,
+        down: Default::default(),
+        serving: Default::default(),
     };
     View {
         source: Source::Api,
@@ -47,7 +49,7 @@ fn view(spec: Option<&str>) -> View {
 
 fn pass(node: &mut RealNode, spec: Option<&str>) -> Outcome {
     node.see(view(spec));
-    let outcome = node.pass(Timestamp::UNIX_EPOCH).unwrap();
+    let outcome = node.pass(Now::default()).unwrap();
     assert_eq!(outcome.refusals, [], "{spec:?}");
     outcome
 }

@@ -77,12 +77,15 @@ fn a_patch_leaves_nothing_of_what_was_there() {
         serde_yaml::from_str(&text).unwrap()
     };
     let full = placement(
-        "director: {addresses: [], services: [], realServers: [], undeclaredPorts: Accept, fullNATSourceAddresses: [10.0.0.5]}, \
+        "director: {addresses: [], services: [], realServers: [], undeclaredPorts: Accept, fullNATSourceAddresses: [10.0.0.5], \
+         healthChecks: [{tcp: {}}], quorum: {minimumWeight: 3, hysteresis: 1}, drain: {timeoutSeconds: 5}, slowStart: {durationSeconds: 9}}, \
          realServer: {addresses: [], realServers: [], directors: [10.0.0.1]}, \
          virtualRouter: {masquerade: [{sourceCIDR: 10.0.0.0/24}], timeouts: {tcpSeconds: 1, tcpFinSeconds: 2, udpSeconds: 3}, withdraw: true}",
     );
     for sparse in [
         placement("director: {addresses: [], services: [], realServers: []}"),
+        placement("director: {addresses: [], services: [], realServers: [], quorum: {minimumWeight: 2}}"),
+        placement("director: {addresses: [], services: [], realServers: [], quorum: {hysteresis: 2}}"),
         placement("realServer: {addresses: [], realServers: []}, virtualRouter: {}"),
         placement("virtualRouter: {timeouts: {udpSeconds: 3}}"),
     ] {

@@ -3,6 +3,7 @@
 use super::listing::Listings;
 use super::want::DirectorWant;
 use crate::snapshot::{Key, StoredPlacement};
+use crate::validate::Availability;
 use crate::view::{View, in_director_report};
 use crds::{AddressOwner, DirectorAddress, DirectorPart, PlacedRealServer, PlacedService};
 
@@ -51,10 +52,20 @@ pub(super) fn next(
         real_servers.extend(listings.leaving(placement, want));
         real_servers.truncate(MOST_REAL_SERVERS);
     }
+    let Availability {
+        health_checks,
+        quorum,
+        drain,
+        slow_start,
+    } = want.availability.clone();
     Some(DirectorPart {
         services: services(old, want, &real_servers),
         real_servers,
         addresses,
+        health_checks,
+        quorum,
+        drain: Some(drain),
+        slow_start,
         undeclared_ports: want.undeclared_ports,
         full_nat_source_addresses: want.full_nat_source_addresses.clone(),
     })

@@ -4,7 +4,7 @@ use super::want::HostWant;
 use crate::snapshot::{Key, StoredPlacement};
 use crate::validate::{overlap, serves, way_of, way_of_guest, ways_agree};
 use crate::view::{View, in_director_report, is_same_guest};
-use crds::{DestinationState, Forwarding, HostAddress, HostPart, HostRealServer, PlacedRealServer, RealServerReport};
+use crds::{Forwarding, HostAddress, HostPart, HostRealServer, PlacedRealServer, RealServerReport};
 
 /// The part as it is to be; none when nothing is wanted or left.
 pub(super) fn next(
@@ -194,14 +194,12 @@ impl Sender<'_> {
         // Serving as the spec says is not serving as it said before.
         let is_settled_otherwise = |report: &RealServerReport| {
             let mut same = entries().filter(|entry| entry.name == report.name && entry.addresses == report.addresses);
-            report.state == DestinationState::Serving && same.any(|entry| !self.is_used_by(entry, vip))
+            report.state.is_serving() && same.any(|entry| !self.is_used_by(entry, vip))
         };
         let mut report = placement.status.director.iter().flat_map(|report| &report.real_servers);
         let sends = in_director_report(placement, vip)
             && report.any(|entry| {
-                entry.state != DestinationState::Unprepared
-                    && overlap(&entry.addresses, &mine)
-                    && !is_settled_otherwise(entry)
+                entry.state.may_be_in_table() && overlap(&entry.addresses, &mine) && !is_settled_otherwise(entry)
             });
         view.is_settled(placement) && !sends
     }

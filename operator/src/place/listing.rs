@@ -49,6 +49,9 @@ impl Listings<'_> {
             tunnel: member.way.tunnel.clone(),
             upper_threshold: member.upper_threshold,
             lower_threshold: member.lower_threshold,
+            health_checks: member.health_checks.clone(),
+            leaving: member.leaving,
+            sorry: member.sorry,
             next: None,
             prepared: self.prepared(member, listed),
         };
@@ -81,12 +84,13 @@ impl Listings<'_> {
         }
     }
 
-    /// Real servers that are members no more: listed with weight 0 until the director's agent has read back that nobody new
-    /// is sent there. The kernel drops what belongs to a destination that is gone, so one that is taken out while clients
-    /// come cuts those who are in the middle of their handshake. A silent director is told at once what it is to come to.
+    /// Real servers that are members no more: listed as leaving until the director's agent has read back that nothing of
+    /// them is in the table any more. It drains them: the kernel drops what belongs to a destination that is gone, so one
+    /// that is taken out while clients come would cut them. A director that is silent for longer than any drain has been
+    /// waited for long enough, and is told what it is to come to; and so is one that is off.
     pub(super) fn leaving(&self, placement: &StoredPlacement, want: &DirectorWant) -> Vec<PlacedRealServer> {
         let view = self.view;
-        let is_quiet = |entry: &PlacedRealServer| entry.weight == 0 && view.is_settled(placement);
+        let has_left = |entry: &PlacedRealServer| entry.leaving && view.has_let_go(placement, entry);
         // Its name or its destination is another one's now: two of it cannot be in one list, nor in one table.
         let is_replaced = |entry: &PlacedRealServer| {
             let same =
@@ -95,10 +99,10 @@ impl Listings<'_> {
         };
         let mut all: Vec<PlacedRealServer> = self.old.map(|part| part.real_servers.clone()).unwrap_or_default();
         let is_off = |entry: &PlacedRealServer| entry.node_name.as_deref().is_some_and(|node| view.is_off(node));
-        all.retain(|entry| !is_quiet(entry) && !is_replaced(entry) && !is_off(entry));
-        all.retain(|_| view.is_fresh(&placement.spec.node_name));
+        all.retain(|entry| !has_left(entry) && !is_replaced(entry) && !is_off(entry));
+        all.retain(|_| !view.is_silent(&placement.spec.node_name) && !view.is_off(&placement.spec.node_name));
         for entry in &mut all {
-            entry.weight = 0;
+            entry.leaving = true;
             entry.next = None;
             let member = Member::placed(entry, way_of(entry));
             // Under no VIP that it was not under before.

@@ -6,6 +6,8 @@ use expect_test::{Expect, expect};
 use jiff::SignedDuration;
 
 mod groups;
+mod leaving;
+mod sorry;
 mod ways;
 
 fn check(world: &World, expected: Expect) {
@@ -83,7 +85,7 @@ fn a_leaving_real_server_keeps_its_vip_until_the_director_let_go() {
         web@dir1 director 192.168.56.100 Node
         web@dir1 director serves Tcp/80/rr
         web@dir1 director to rs1 192.168.56.30 weight 1 for [192.168.56.100]
-        web@dir1 director to rs2 192.168.56.40 weight 0 for [192.168.56.100]
+        web@dir1 director to rs2 192.168.56.40 weight 1 leaving for [192.168.56.100]
         web@rs1 host of rs1 192.168.56.100
         web@rs2 host of rs2 192.168.56.100 leaving
     "#]],
@@ -381,28 +383,6 @@ fn a_silent_director_keeps_its_vip_until_somebody_says_that_it_is_off() {
 }
 
 #[test]
-fn a_silent_director_holds_a_host_for_its_lease_and_thirty_seconds() {
-    let mut world = World::serving();
-    world.silent.insert("dir1".to_owned());
-    world.delete_real_server("rs2");
-    world.pass();
-    let silent_since = world.now;
-    for (seconds, withdraws) in [(60, false), (69, false), (71, true)] {
-        world.now = silent_since + SignedDuration::from_secs(seconds);
-        world.agents();
-        let mut later = world.clone();
-        // It is told to let go when its Lease ends, and waited for after that.
-        later.pass();
-        later.pass();
-        assert_eq!(
-            later.placements().contains("leaving withdraw"),
-            withdraws,
-            "after {seconds} s"
-        );
-    }
-}
-
-#[test]
 fn f28_a_watch_of_leases_that_hangs_makes_nobody_silent() {
     let mut world = World::serving();
     let_go_of_rs2(&mut world);
@@ -500,7 +480,7 @@ fn a_placement_that_somebody_deletes_is_withdrawn_in_order_and_made_anew() {
         web@dir1 director 192.168.56.100 Node
         web@dir1 director serves Tcp/80/rr
         web@dir1 director to rs1 192.168.56.30 weight 1 for [192.168.56.100]
-        web@dir1 director to rs2 192.168.56.40 weight 0 for [192.168.56.100]
+        web@dir1 director to rs2 192.168.56.40 weight 1 leaving for [192.168.56.100]
         web@rs1 host of rs1 192.168.56.100
         web@rs2 host of rs2 192.168.56.100 leaving
         web@rs2 is being deleted

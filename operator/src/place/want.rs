@@ -2,7 +2,7 @@
 
 use super::wait::{blocker, give_way};
 use crate::snapshot::{Key, StoredPlacement};
-use crate::validate::{Content, Directors, Member, Service, Shared, Standing, Validated, group_of};
+use crate::validate::{Availability, Content, Directors, Member, Service, Shared, Standing, Validated, group_of};
 use crate::view::{View, living_entries};
 use crds::{ForwardingMethod, HostRealServer, PlacedService, UndeclaredPorts};
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,6 +29,8 @@ pub(super) struct DirectorWant {
     pub(super) services: Vec<PlacedService>,
     /// Real servers, by name.
     pub(super) members: Vec<Member>,
+    /// Checks, quorum, drain and slow start.
+    pub(super) availability: Availability,
     /// What becomes of packets to the VIPs that no service takes.
     pub(super) undeclared_ports: UndeclaredPorts,
     /// What FullNAT speaks to real servers from.
@@ -80,6 +82,7 @@ fn serve(view: &View<'_>, subject: &Key, service: &Service, content: &Content) -
             .collect(),
         services: content.services.clone(),
         members: service.members.values().cloned().collect(),
+        availability: content.availability.clone(),
         undeclared_ports: UndeclaredPorts::default(),
         full_nat_source_addresses: Vec::new(),
         group: None,
@@ -151,6 +154,7 @@ fn as_placed(
             addresses,
             services: part.services.clone(),
             members: service.members.values().cloned().collect(),
+            availability: Availability::placed(part),
             undeclared_ports: part.undeclared_ports,
             full_nat_source_addresses: part.full_nat_source_addresses.clone(),
             group: None,

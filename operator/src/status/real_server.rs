@@ -1,15 +1,18 @@
 //! The status of a RealServer: for each VirtualService that chose it, and the conjunction.
 
-use super::service::{living_addresses, living_directors};
-use super::{Statement, agent_lost, column, conditions, programmed, sorted, unreadable};
-use crate::snapshot::{Key, StoredPlacement, StoredRealServer};
-use crate::validate::{
-    Family, Member, MemberRefusal, Refusal, Service, Standing, Validated, some_of, usable_addresses,
-};
-use crate::view::{HostFact, View, host_reports};
+mod duty;
+mod prepared;
+
+use super::service::living_directors;
+use super::{Statement, agent_lost, column, conditions, sorted, unreadable};
+use crate::snapshot::{Key, StoredRealServer};
+use crate::validate::{Member, MemberRefusal, Refusal, Service, Standing, Validated, askable, usable_addresses};
+use crate::view::{HealthFact, View};
 use crate::write::StatusWrite;
-use crds::conditions::{ACCEPTED, PREPARED, READY, RESOLVED_REFS, Verdict, reason};
-use crds::{ForwardingMethod, RealServerOfService, RealServerStatus, RealServerSummary};
+use crds::conditions::{ACCEPTED, HEALTHY, PREPARED, READY, RESOLVED_REFS, Verdict, reason};
+use crds::{RealServerOfService, RealServerStatus, RealServerSummary};
+use duty::Duty;
+use prepared::{NO_NODE, left_out, member_prepared, prepared, vips};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// As many services as the schema has room for.
@@ -101,11 +104,13 @@ fn sorted_services(services: &[RealServerOfService]) -> Vec<RealServerOfService>
     sorted
 }
 
-/// Accepted and Prepared, for one service.
+/// Accepted, Prepared and Healthy, for one service, and what it does there.
 struct ForService<'a> {
     name: &'a str,
     accepted: Verdict,
     prepared: Verdict,
+    healthy: Verdict,
+    duty: Duty,
 }
 
 fn status(
@@ -120,14 +125,21 @@ fn status(
         .map(|(key, service)| for_service(view, stored, key, service));
     let each: Vec<ForService<'_>> = each.collect();
     let usable = usable_addresses(view.snapshot, stored);
-    let (own, resolved_refs) = judged(&usable);
+    // A service says the same of it, and whether it goes on.
+    let alone = stored.spec.health_checks.as_deref().filter(|_| each.is_empty());
+    let (own, resolved_refs) = judged(&usable, askable(alone));
     let accepted = conjunction(own, each.iter().map(|one| (one.name, &one.accepted)));
     let prepared = prepared(stored, &each);
-    let ready = ready(&accepted, &resolved_refs, &prepared, &each);
+    let healthy = healthy(&each);
+    let ready = ready(stored, &accepted, &resolved_refs, [&prepared, &healthy], &each);
     let services = each.iter().take(MOST_SERVICES).map(|one| {
         let former = old.virtual_services.iter().find(|former| former.name == one.name);
         let former = former.map_or(&[][..], |former| &former.conditions);
-        let verdicts = [(ACCEPTED, one.accepted.clone()), (PREPARED, one.prepared.clone())];
+        let verdicts = [
+            (ACCEPTED, one.accepted.clone()),
+            (PREPARED, one.prepared.clone()),
+            (HEALTHY, one.healthy.clone()),
+        ];
         RealServerOfService {
             name: one.name.to_owned(),
             conditions: crds::conditions::settle(former, verdicts, Some(generation), super::seconds(view.now)),
@@ -139,6 +151,7 @@ fn status(
         (ACCEPTED, accepted),
         (RESOLVED_REFS, resolved_refs),
         (PREPARED, prepared),
+        (HEALTHY, healthy),
         (READY, ready),
     ];
     RealServerStatus {
@@ -153,13 +166,14 @@ fn status(
 }
 
 /// Accepted and ResolvedRefs, as far as no service is concerned.
-fn judged(usable: &Result<Vec<String>, MemberRefusal>) -> (Verdict, Verdict) {
+fn judged(usable: &Result<Vec<String>, MemberRefusal>, askable: Result<(), Refusal>) -> (Verdict, Verdict) {
     let accepted = || Verdict::yes(reason::OK, "the spec is valid");
     let resolved = || Verdict::yes(reason::OK, "everything that it names exists");
-    match usable {
-        Ok(_) => (accepted(), resolved()),
-        Err(MemberRefusal::Accepted(refusal)) => (no(refusal), resolved()),
-        Err(MemberRefusal::ResolvedRefs(refusal)) => (accepted(), no(refusal)),
+    match (usable, &askable) {
+        (Ok(_), Ok(())) => (accepted(), resolved()),
+        (Err(MemberRefusal::Accepted(refusal)), _) | (Ok(_), Err(refusal)) => (no(refusal), resolved()),
+        (Err(MemberRefusal::ResolvedRefs(missing)), Ok(())) => (accepted(), no(missing)),
+        (Err(MemberRefusal::ResolvedRefs(missing)), Err(refusal)) => (no(refusal), no(missing)),
     }
 }
 
@@ -167,23 +181,59 @@ fn no(refusal: &Refusal) -> Verdict {
     Verdict::no(refusal.reason, refusal.message.clone())
 }
 
-const NO_NODE: &str = "no nodeName: this machine is prepared by other means";
-
-/// Condition Prepared, for all services.
-fn prepared(stored: &StoredRealServer, each: &[ForService<'_>]) -> Verdict {
-    let Some(node) = &stored.spec.node_name else {
-        return Verdict::yes(reason::NOT_REQUIRED, NO_NODE);
-    };
+/// Condition Healthy, for all services.
+fn healthy(each: &[ForService<'_>]) -> Verdict {
     let Some(first) = each.first() else {
         return Verdict::unknown(reason::NOT_SELECTED, "no VirtualService selects it");
     };
-    let needs_nothing = |one: &ForService<'_>| one.prepared.is_true() && one.prepared.reason == reason::NOT_REQUIRED;
-    let all = if each.iter().all(needs_nothing) {
-        first.prepared.clone()
+    let of_probed = |one: &&ForService<'_>| one.healthy.reason != reason::NOT_REQUIRED;
+    let own = each.iter().find(of_probed).unwrap_or(first).healthy.clone();
+    let own = if own.is_true() {
+        own
     } else {
-        Verdict::yes(reason::OK, format!("{node} read back every VIP"))
+        Verdict::yes(reason::OK, PASSES)
     };
-    conjunction(all, each.iter().map(|one| (one.name, &one.prepared)))
+    conjunction(own, each.iter().map(|one| (one.name, &one.healthy)))
+}
+
+const PASSES: &str = "every health check passes";
+
+/// What the directors of a service say of a real server's health.
+fn member_healthy(view: &View<'_>, service: &Key, member: &Member) -> Verdict {
+    let directors = living_directors(view, service);
+    let parts = directors.iter().filter_map(|director| director.spec.director.as_ref());
+    let checks = parts.map(|part| part.health_checks.as_slice());
+    if member.sorry {
+        return Verdict::yes(reason::NOT_REQUIRED, "nothing is probed of a sorry server");
+    }
+    if checks.clone().all(|checks| !member.is_probed(checks)) && checks.clone().next().is_some() {
+        return Verdict::yes(reason::NOT_REQUIRED, "nothing is probed");
+    }
+    if directors.is_empty() {
+        return Verdict::unknown(reason::PENDING, "the service has no director yet");
+    }
+    let mut down = Vec::new();
+    let mut unknown = None;
+    for director in directors {
+        let node = &director.spec.node_name;
+        match view.health_fact(director, &member.name, &member.addresses) {
+            HealthFact::Up => {}
+            HealthFact::Down(words) => down.push(format!("{node}: {words}")),
+            HealthFact::Pending => {
+                let pending = || Verdict::unknown(reason::PENDING, format!("{node} has not probed it yet"));
+                unknown.get_or_insert_with(pending);
+            }
+            HealthFact::Unknown => {
+                unknown.get_or_insert_with(|| agent_lost(node));
+            }
+        }
+    }
+    match (down.is_empty(), unknown) {
+        // One director that sees it down is reason enough to look after it.
+        (false, _) => Verdict::no(reason::UNHEALTHY, down.join("; ")),
+        (true, Some(unknown)) => unknown,
+        (true, None) => Verdict::yes(reason::OK, PASSES),
+    }
 }
 
 fn for_service<'a>(view: &View<'_>, stored: &StoredRealServer, key: &'a Key, service: &Service) -> ForService<'a> {
@@ -201,92 +251,17 @@ fn for_service<'a>(view: &View<'_>, stored: &StoredRealServer, key: &'a Key, ser
         (Some(node), Some(member)) => member_prepared(view, key, node, member, &vips),
         (Some(_), None) => Verdict::unknown(reason::PENDING, "it is not in this service"),
     };
+    let healthy = match member {
+        Some(member) => member_healthy(view, key, member),
+        None => Verdict::unknown(reason::PENDING, "it is not in this service"),
+    };
     ForService {
         name: &key.name,
         accepted,
         prepared,
+        healthy,
+        duty: Duty::of(view, key, member),
     }
-}
-
-/// The VIPs that directors have, or are to have.
-fn vips<'a>(view: &View<'a>, service: &Key) -> BTreeSet<&'a str> {
-    let directors = living_directors(view, service);
-    directors.into_iter().flat_map(living_addresses).collect()
-}
-
-/// Of which VIPs it has no part, for want of an address of their family.
-fn left_out(member: &Member, vips: &BTreeSet<&str>) -> String {
-    let missed: Vec<String> = vips
-        .iter()
-        .filter(|vip| !member.serves(vip))
-        .map(|vip| (*vip).to_owned())
-        .collect();
-    match missed.first() {
-        Some(first) => format!(
-            ", but not for {}: it has no {} address",
-            some_of(&missed),
-            Family::of(first)
-        ),
-        None => String::new(),
-    }
-}
-
-fn member_prepared(view: &View<'_>, service: &Key, node: &str, member: &Member, vips: &BTreeSet<&str>) -> Verdict {
-    let host = view.placement(service, node);
-    match member.way.forwarding_method {
-        ForwardingMethod::DR | ForwardingMethod::TUN => host_prepared(view, host, node, member, vips),
-        ForwardingMethod::NAT => {
-            let counts = host.filter(|host| view.counts(host) && view.is_fresh(node));
-            match counts.and_then(|host| missing(host, member)) {
-                Some(missing) => Verdict::no(reason::NO_RETURN_ROUTE, format!("{node}: {missing}")),
-                None => Verdict::yes(reason::NOT_REQUIRED, "NAT needs a route back through the director only"),
-            }
-        }
-        ForwardingMethod::FullNAT => Verdict::yes(reason::NOT_REQUIRED, "FullNAT needs nothing of the host"),
-    }
-}
-
-/// What the host says is missing for this real server.
-fn missing(host: &StoredPlacement, member: &Member) -> Option<String> {
-    let said = host_reports(host, &member.guest());
-    said.into_iter().find_map(|said| said.message.clone())
-}
-
-/// What is known of the host, for all VIPs that the real server has part of.
-fn host_prepared(
-    view: &View<'_>,
-    host: Option<&StoredPlacement>,
-    node: &str,
-    member: &Member,
-    vips: &BTreeSet<&str>,
-) -> Verdict {
-    if vips.is_empty() {
-        return Verdict::unknown(reason::PENDING, "the service has no director yet");
-    }
-    let guest = member.guest();
-    for vip in vips.iter().filter(|vip| member.serves(vip)) {
-        match view.host_fact(node, host, &guest, vip) {
-            HostFact::Prepared => {}
-            HostFact::Unknown => return agent_lost(node),
-            HostFact::Unprepared => {
-                let counts = host.filter(|host| view.counts(host));
-                let missing = counts.and_then(|host| missing(host, member));
-                if let Some(missing) = missing {
-                    return Verdict::no(reason::UNPREPARED, format!("{node}: {missing}"));
-                }
-                let said = counts.map(programmed);
-                return match said.filter(|said| !said.is_true()) {
-                    Some(said) => said,
-                    None => Verdict::no(reason::UNPREPARED, format!("{node} has not read back {vip} yet")),
-                };
-            }
-        }
-    }
-    let how = match member.way.forwarding_method {
-        ForwardingMethod::TUN => "unwraps what directors send",
-        ForwardingMethod::DR | ForwardingMethod::NAT | ForwardingMethod::FullNAT => "silent in ARP",
-    };
-    Verdict::yes(reason::OK, format!("{node} read back the VIPs, {how}"))
 }
 
 /// `own` unless one of `others` is worse; the first that is, by name of its service.
@@ -305,7 +280,13 @@ fn conjunction<'a>(own: Verdict, others: impl Iterator<Item = (&'a str, &'a Verd
     unknown.unwrap_or(own)
 }
 
-fn ready(accepted: &Verdict, resolved_refs: &Verdict, prepared: &Verdict, each: &[ForService<'_>]) -> Verdict {
+fn ready(
+    stored: &StoredRealServer,
+    accepted: &Verdict,
+    resolved_refs: &Verdict,
+    serves: [&Verdict; 2],
+    each: &[ForService<'_>],
+) -> Verdict {
     if let Some(blocking) = [resolved_refs, accepted].into_iter().find(|verdict| !verdict.is_true()) {
         return blocking.clone();
     }
@@ -313,8 +294,12 @@ fn ready(accepted: &Verdict, resolved_refs: &Verdict, prepared: &Verdict, each: 
         let message = "no VirtualService selects it: give it the labels of a realServerSelector";
         return Verdict::no(reason::NOT_SELECTED, message);
     }
-    if !prepared.is_true() {
-        return prepared.clone();
+    let duties = || each.iter().map(|one| (one.name, one.duty));
+    if stored.spec.cordoned {
+        return Verdict::no(reason::CORDONED, duty::cordoned(duties()));
     }
-    Verdict::yes(reason::OK, "it may take traffic")
+    if let Some(blocking) = serves.into_iter().find(|verdict| !verdict.is_true()) {
+        return blocking.clone();
+    }
+    Verdict::yes(reason::OK, duty::on_call(duties()))
 }

@@ -1,6 +1,8 @@
 //! The status of a VirtualService.
 
 mod serving;
+mod understaffed;
+mod warnings;
 
 use super::{Statement, conditions, reported, sorted};
 use crate::place::Placed;
@@ -9,7 +11,7 @@ use crate::validate::{Directors, Service, Standing, Validated, protocol, some_of
 use crate::view::{View, living_entries};
 use crate::write::StatusWrite;
 use crds::conditions::{
-    ACCEPTED, BLOCKED_BY_FIREWALL, CLIENT_ADDRESS_HIDDEN, PROGRAMMED, READY, RESOLVED_REFS, Verdict, find, reason,
+    ACCEPTED, BLOCKED_BY_FIREWALL, PROGRAMMED, READY, RESOLVED_REFS, SOURCE_PORTS_LOW, Verdict, find, reason,
 };
 use crds::{
     AddressOwner, AddressStatus, Director, RealServerCounts, Role, VirtualServiceSpec, VirtualServiceStatus,
@@ -110,7 +112,7 @@ impl Looked<'_> {
             (PROGRAMMED, programmed),
             (READY, ready),
         ];
-        verdicts.extend(self.hidden_clients().map(|hidden| (CLIENT_ADDRESS_HIDDEN, hidden)));
+        verdicts.extend(self.warnings());
         let directors = self.directors.iter().map(|placement| Director {
             node_name: placement.spec.node_name.clone(),
             role: role(self.view, placement),
@@ -125,8 +127,9 @@ impl Looked<'_> {
             addresses: addresses.collect(),
             directors: by_node(directors.collect()),
             real_servers: Some(RealServerCounts {
-                matched: count(self.service.members.len()),
+                matched: count(self.ordinary().count()),
                 prepared: count(self.prepared().len()),
+                healthy: count(self.healthy().len()),
             }),
             summary: Some(self.summary(&holders)),
             conditions: conditions(&self.old.conditions, verdicts, self.meta.generation, self.view.now),
@@ -250,7 +253,7 @@ impl Looked<'_> {
         VirtualServiceSummary {
             addresses: holders.keys().cloned().collect::<Vec<_>>().join(","),
             ports: self.spec.map(ports).or_else(former).unwrap_or_default(),
-            real_servers: format!("{}/{}", self.prepared().len(), self.service.members.len()),
+            real_servers: format!("{}/{}", self.prepared().len(), self.ordinary().count()),
             directors: nodes.into_iter().collect::<Vec<_>>().join(","),
         }
     }
@@ -271,11 +274,9 @@ fn ports(spec: &VirtualServiceSpec) -> String {
 /// What the director's agent says is in the way.
 fn obstacles(view: &View<'_>, placement: &StoredPlacement) -> Vec<Condition> {
     let is_told = view.is_fresh(&placement.spec.node_name) && view.counts(placement);
-    let said = find(&placement.status.conditions, BLOCKED_BY_FIREWALL);
-    said.filter(|said| is_told && said.status == "True")
-        .cloned()
-        .into_iter()
-        .collect()
+    let said = [BLOCKED_BY_FIREWALL, SOURCE_PORTS_LOW].into_iter();
+    let said = said.filter_map(|type_| find(&placement.status.conditions, type_));
+    said.filter(|said| is_told && said.status == "True").cloned().collect()
 }
 
 fn by_node(mut directors: Vec<Director>) -> Vec<Director> {

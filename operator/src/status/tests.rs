@@ -4,6 +4,8 @@ use expect_test::expect;
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
+mod leaving;
+
 fn yaml(value: &impl serde::Serialize) -> String {
     serde_yaml::to_string(value).unwrap()
 }
@@ -22,6 +24,7 @@ fn a_serving_service_says_so() {
         realServers:
           matched: 2
           prepared: 2
+          healthy: 2
         summary:
           addresses: 192.168.56.100
           ports: 80/TCP
@@ -71,6 +74,12 @@ fn its_real_server_says_so() {
             status: 'True'
             type: Accepted
           - lastTransitionTime: 2026-11-22T12:00:06Z
+            message: every health check passes
+            observedGeneration: 1
+            reason: Ok
+            status: 'True'
+            type: Healthy
+          - lastTransitionTime: 2026-11-22T12:00:06Z
             message: rs1 read back the VIPs, silent in ARP
             observedGeneration: 1
             reason: Ok
@@ -86,6 +95,12 @@ fn its_real_server_says_so() {
           reason: Ok
           status: 'True'
           type: Accepted
+        - lastTransitionTime: 2026-11-22T12:00:06Z
+          message: every health check passes
+          observedGeneration: 1
+          reason: Ok
+          status: 'True'
+          type: Healthy
         - lastTransitionTime: 2026-11-22T12:00:06Z
           message: rs1 read back every VIP
           observedGeneration: 1
@@ -305,6 +320,63 @@ fn a_refusal_and_its_end_are_told_once_each() {
     assert_eq!(events(&mut world), []);
 }
 
+/// What the first pass tells, and that the second tells nothing more.
+fn told(world: &mut World) -> Vec<String> {
+    let told = |world: &mut World| -> Vec<String> {
+        let events = world.pass().writes.into_iter().filter_map(|write| match write {
+            Write::Event(event) => Some(format!(
+                "{:?} {} {}: {}",
+                event.severity, event.reason, event.key.name, event.note
+            )),
+            Write::CreatePlacement(_)
+            | Write::ApplyPlacement(_)
+            | Write::ReleasePlacement { .. }
+            | Write::DeletePlacement { .. }
+            | Write::Status(_) => None,
+        });
+        events.collect()
+    };
+    let first = told(world);
+    assert_eq!(told(world), [""; 0], "told twice");
+    first
+}
+
+#[test]
+fn a_verdict_that_turns_is_told_once_and_other_words_for_it_are_not() {
+    let mut world = World::serving();
+    let says = |world: &mut World, words: Option<&str>| {
+        let report = world.placement_mut("web", "dir1").status.as_mut().unwrap();
+        report.director.as_mut().unwrap().real_servers[0].unhealthy = words.map(str::to_owned);
+        told(world)
+    };
+    assert_eq!(
+        says(
+            &mut world,
+            Some("connect to 192.168.56.30:80: connection refused, 4 of 4")
+        ),
+        ["Warning Unhealthy rs1: VirtualService web: dir1: connect to 192.168.56.30:80: connection refused, 4 of 4"]
+    );
+    assert_eq!(
+        says(&mut world, Some("no answer of 192.168.56.30:80 within 5 s, 5 of 4")),
+        [""; 0]
+    );
+    assert_eq!(
+        says(&mut world, None),
+        ["Normal Healthy rs1: every health check passes"]
+    );
+    assert_eq!(says(&mut world, None), [""; 0]);
+    // What is no longer probed did not pass.
+    says(&mut world, Some("down"));
+    world.apply(&RS1.replace("addresses:", "healthChecks: [{none: {}}], addresses:"));
+    world.settle();
+    assert!(
+        world
+            .said_of_real_server("rs1", "Healthy")
+            .starts_with("True NotRequired")
+    );
+    assert_eq!(told(&mut world), [""; 0]);
+}
+
 #[test]
 fn the_order_in_which_the_api_keeps_conditions_is_no_difference() {
     let mut world = World::serving();
@@ -459,6 +531,26 @@ fn a_foreign_firewall_in_the_way_is_said_with_the_director() {
 }
 
 #[test]
+fn case_04_a_hash_without_its_fallback_is_warned_of() {
+    let mut world = World::serving();
+    let service = |scheduler: &str| WEB.replace("scheduler: rr", scheduler);
+    for (scheduler, expected) in [
+        ("scheduler: sh", "not said"),
+        ("scheduler: rr", "not said"),
+        (
+            "scheduler: sh\n  schedulerFlags: [sh-port]",
+            "True SchedulerFlags: sh without sh-fallback: clients of a real server at weight 0, draining or above its threshold are refused. Add sh-fallback to schedulerFlags, or leave schedulerFlags out",
+        ),
+        ("scheduler: mh\n  schedulerFlags: [mh-fallback]", "not said"),
+    ] {
+        world.apply(&service(scheduler));
+        world.settle();
+        assert_eq!(world.said("web", "WithoutFallback"), expected, "{scheduler}");
+        assert!(world.said("web", "Ready").starts_with("True"), "{scheduler}");
+    }
+}
+
+#[test]
 fn full_nat_hides_the_clients_and_says_so() {
     let mut world = World::serving();
     assert_eq!(world.said("web", "ClientAddressHidden"), "not said");
@@ -540,4 +632,71 @@ fn what_a_group_could_not_have_is_named() {
     expect!["False ModuleMissing: dir1: nf_tables is not loaded: modprobe nf_tables"]
         .assert_eq(&world.said_of_group("default", "Ready"));
     assert!(world.said_of_group("default", "Accepted").starts_with("True"));
+}
+
+#[test]
+fn a_real_server_that_is_down_is_said_to_be_with_the_agents_words() {
+    let mut world = World::serving();
+    let says = |world: &mut World, words: [Option<&str>; 2]| {
+        let report = world.placement_mut("web", "dir1").status.as_mut().unwrap();
+        let entries = &mut report.director.as_mut().unwrap().real_servers;
+        for (entry, words) in entries.iter_mut().zip(words) {
+            entry.unhealthy = words.map(str::to_owned);
+        }
+        world.pass();
+    };
+    let counts = |world: &World| {
+        let counts = world.service("web").status.clone().unwrap().real_servers.unwrap();
+        (counts.matched, counts.prepared, counts.healthy)
+    };
+    assert_eq!(counts(&world), (2, 2, 2));
+    let refused = Some("connect to 192.168.56.30:80: connection refused, 4 of 4");
+    says(&mut world, [refused, None]);
+    expect!["False Unhealthy: VirtualService web: dir1: connect to 192.168.56.30:80: connection refused, 4 of 4"]
+        .assert_eq(&world.said_of_real_server("rs1", "Healthy"));
+    assert!(world.said_of_real_server("rs1", "Ready").starts_with("False Unhealthy"));
+    expect!["True Ok: 1 real server serves; down: 1 (see the RealServers)"].assert_eq(&world.said("web", "Ready"));
+    assert!(
+        world.said("web", "Programmed").starts_with("True"),
+        "the kernel is as it must be"
+    );
+    assert_eq!(counts(&world), (2, 2, 1));
+    says(&mut world, [refused, refused]);
+    expect!["False NoRealServers: no real server passes its health checks (rs1, rs2): see the RealServers"]
+        .assert_eq(&world.said("web", "Ready"));
+    let mut silent = world.clone();
+    says(&mut world, [None, None]);
+    assert!(world.said("web", "Ready").starts_with("True"));
+    silent.now += SignedDuration::from_secs(41);
+    silent.pass();
+    assert!(
+        silent
+            .said_of_real_server("rs1", "Healthy")
+            .starts_with("Unknown AgentLost")
+    );
+}
+
+#[test]
+fn checks_go_from_the_service_and_the_real_server_to_the_director() {
+    let mut world = World::serving();
+    let part = |world: &World| world.placement("web", "dir1").unwrap().spec.director.clone().unwrap();
+    assert_eq!(
+        part(&world).health_checks,
+        [crds::HealthCheck::default()],
+        "by TCP when absent"
+    );
+    world.apply(&format!(
+        "{WEB}  healthChecks: [{{http: {{path: /healthz}}, intervalSeconds: 2}}]\n"
+    ));
+    world.apply(&RS1.replace("addresses:", "healthChecks: [{none: {}}], addresses:"));
+    world.settle();
+    let part = part(&world);
+    assert_eq!(part.health_checks[0].interval_seconds, Some(2));
+    let own = part.real_servers[0].health_checks.clone().unwrap();
+    assert!(own[0].none.is_some());
+    assert!(
+        world
+            .said_of_real_server("rs1", "Healthy")
+            .starts_with("True NotRequired")
+    );
 }

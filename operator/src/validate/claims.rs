@@ -53,6 +53,7 @@ pub(super) fn settle(view: &View<'_>, held: &BTreeMap<Key, Held>, scopes: &Scope
             service.standing = standing;
             service.members = members;
             service.refused = refused_members;
+            service.sorry = super::sorry::placed(view, &key).map(str::to_owned);
         }
     }
     for (key, message) in lost {

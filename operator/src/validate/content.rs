@@ -1,7 +1,7 @@
 //! The rules on one VirtualService's own content.
 
 use super::addresses::{full_nat_of, machine_of, real_server_of};
-use super::{Content, Directors, Group, Held, Refusal, marks};
+use super::{Availability, Content, Directors, Group, Held, Refusal, checks, marks};
 use crate::snapshot::{Key, StoredVirtualService};
 use crate::view::View;
 use crds::conditions::reason;
@@ -9,17 +9,20 @@ use crds::{MarkedPort, PlacedService, Port, Scheduler, SchedulerFlag, VirtualSer
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-/// The content, or the first reason why not. `marks` are those of ours, by service.
+/// The content, or the first reason why not. `marks` are those of ours, by service; `sorry` is the RealServer that is to
+/// be the sorry server.
 pub(super) fn accept(
     view: &View<'_>,
     group: &Group,
     stored: &StoredVirtualService,
     held: Option<&Held>,
     marks: &BTreeMap<Key, i64>,
+    sorry: Option<&str>,
 ) -> Result<Content, Refusal> {
     let spec = &stored.spec;
     let addresses: Vec<String> = spec.addresses.iter().map(|entry| entry.address.clone()).collect();
     placeable(spec, &addresses)?;
+    checks::askable(spec.health_checks.as_deref())?;
     permitted(view, group, &stored.meta.key.namespace, &addresses)?;
     for address in &addresses {
         not_somebodys_own(view, address, held)?;
@@ -34,6 +37,8 @@ pub(super) fn accept(
         services: services(view, stored, marks)?,
         forwarding_method: spec.forwarding_method,
         tunnel: spec.tunnel.clone(),
+        availability: Availability::of(spec),
+        sorry: sorry.map(str::to_owned),
     })
 }
 

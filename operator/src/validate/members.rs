@@ -1,13 +1,15 @@
 //! Which RealServers serve a VirtualService, and which were chosen and may not.
 
 use super::addresses::{placed_source_of, vip_of};
+use super::checks::askable;
+use super::chosen::{Chosen, listed, placed};
 use super::terms::Terms;
 use super::ways::{destination_port, last_accepted, serves};
 use super::{Family, Refusal, STILL_SERVES};
 use crate::snapshot::{Key, Snapshot, StoredRealServer};
 use crate::view::View;
 use crds::conditions::reason;
-use crds::{Forwarding, HostRealServer, PlacedRealServer, Selector};
+use crds::{Forwarding, HealthCheck, HostRealServer, PlacedRealServer};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -33,6 +35,12 @@ pub struct Member {
     pub upper_threshold: i32,
     /// Connections below which it gets new ones again.
     pub lower_threshold: i32,
+    /// Checks that it must pass, instead of the service's.
+    pub health_checks: Option<Vec<HealthCheck>>,
+    /// Whether it leaves, though it is a member: it is cordoned.
+    pub leaving: bool,
+    /// Whether it is the sorry server, and counts for nothing else.
+    pub sorry: bool,
 }
 
 impl Member {
@@ -47,7 +55,15 @@ impl Member {
             way,
             upper_threshold: entry.upper_threshold,
             lower_threshold: entry.lower_threshold,
+            health_checks: entry.health_checks.clone(),
+            leaving: entry.leaving,
+            sorry: entry.sorry,
         }
+    }
+
+    /// A real server as the last accepted spec has it placed.
+    pub(super) fn as_accepted(entry: &PlacedRealServer) -> Self {
+        Self::placed(entry, last_accepted(entry))
     }
 
     /// Whether it can serve this VIP: by an address of its family, or in a tunnel, which carries either.
@@ -64,6 +80,12 @@ impl Member {
             tunnel: self.way.tunnel.clone(),
             leaving: false,
         }
+    }
+
+    /// Whether anything is probed of it, in a service with these checks.
+    pub fn is_probed(&self, of_service: &[HealthCheck]) -> bool {
+        let checks = self.health_checks.as_deref().unwrap_or(of_service);
+        checks.iter().any(|check| check.none.is_none())
     }
 
     /// The node that is to prepare itself for it; none when nothing is to be prepared.
@@ -95,72 +117,9 @@ impl MemberRefusal {
     }
 }
 
-/// RealServers that were chosen, by name.
-#[derive(Default)]
-pub(super) struct Chosen<'a> {
-    readable: Vec<&'a StoredRealServer>,
-    unreadable: BTreeSet<&'a str>,
-}
-
-impl Chosen<'_> {
-    pub(super) fn count_allowed(&self) -> Result<(), Refusal> {
-        let count = self.readable.len() + self.unreadable.len();
-        if count <= MOST_REAL_SERVERS {
-            return Ok(());
-        }
-        let message = format!(
-            "realServerSelector finds {count} RealServers, a service has at most {MOST_REAL_SERVERS}: narrow the selector"
-        );
-        Err(Refusal::new(reason::TOO_MANY_REAL_SERVERS, message))
-    }
-}
-
-/// Those that the selector finds.
-pub(super) fn select<'a>(view: &View<'a>, namespace: &str, selector: &Selector) -> Chosen<'a> {
-    chosen(view.snapshot, namespace, |_, labels| selector.matches(labels))
-}
-
 /// The real servers of a refused VirtualService: those that are placed already, and no new ones.
 pub(super) fn kept(view: &View<'_>, subject: &Key) -> (BTreeMap<String, Member>, BTreeMap<String, MemberRefusal>) {
     resolve(view, subject, placed(view, subject), &Terms::placed(view, subject))
-}
-
-fn placed<'a>(view: &View<'a>, subject: &Key) -> Chosen<'a> {
-    let listed = listed(view, subject);
-    chosen(view.snapshot, &subject.namespace, |name, _| listed.contains_key(name))
-}
-
-fn chosen<'a>(
-    snapshot: &'a Snapshot,
-    namespace: &str,
-    is_chosen: impl Fn(&str, &BTreeMap<String, String>) -> bool,
-) -> Chosen<'a> {
-    let first = Key::new(namespace, "");
-    let readable = snapshot.real_servers.range(first.clone()..).map(|(_, stored)| stored);
-    let readable = readable.take_while(|stored| stored.meta.key.namespace == namespace);
-    let unreadable = snapshot
-        .undecodable
-        .real_servers
-        .range(first..)
-        .map(|(_, unread)| &unread.meta);
-    let unreadable = unreadable.take_while(|meta| meta.key.namespace == namespace && !meta.deleting);
-    Chosen {
-        readable: readable
-            .filter(|stored| !stored.meta.deleting && is_chosen(&stored.meta.key.name, &stored.meta.labels))
-            .collect(),
-        unreadable: unreadable
-            .filter(|meta| is_chosen(&meta.key.name, &meta.labels))
-            .map(|meta| meta.key.name.as_str())
-            .collect(),
-    }
-}
-
-/// What the directors' Placements say of each real server now.
-fn listed<'a>(view: &View<'a>, subject: &Key) -> BTreeMap<&'a str, &'a PlacedRealServer> {
-    let placements = view.placements(subject).iter();
-    let parts = placements.filter_map(|placement| placement.spec.director.as_ref());
-    let entries = parts.flat_map(|part| &part.real_servers);
-    entries.map(|entry| (entry.name.as_str(), entry)).collect()
 }
 
 /// Addresses and ports of a service's real servers, and whose they are.
@@ -182,7 +141,7 @@ pub(super) fn resolve(
     let kept = listed
         .values()
         .filter(|entry| chosen.unreadable.contains(entry.name.as_str()));
-    for member in kept.map(|entry| Member::placed(entry, last_accepted(entry))) {
+    for member in kept.map(|entry| as_accepted(terms, entry)) {
         taken.extend(destinations(terms, &member).map(|there| (there, member.name.clone())));
         members.insert(member.name.clone(), member);
     }
@@ -199,12 +158,13 @@ pub(super) fn resolve(
     for stored in chosen.readable {
         let name = stored.meta.key.name.clone();
         let entry = listed.get(name.as_str()).copied();
-        let asked = asked(view, stored, terms.way(stored, entry));
+        let asked = asked(view, stored, terms, entry);
         let admitted = match asked.and_then(|member| admitted(view, &taken, terms, member)) {
             Ok(member) => Some(member),
             Err(refusal) => {
-                let kept = entry.filter(|_| matches!(refusal, MemberRefusal::Accepted(_)));
-                let kept = kept.map(|entry| Member::placed(entry, last_accepted(entry)));
+                // One that leaves leaves to its end: whether it was cordoned, or was to go, is not known of it.
+                let stays = |entry: &&PlacedRealServer| matches!(refusal, MemberRefusal::Accepted(_)) && !entry.leaving;
+                let kept = entry.filter(stays).map(|entry| as_accepted(terms, entry));
                 let kept = kept.and_then(|member| admitted(view, &taken, terms, member).ok());
                 refused.insert(name.clone(), refusal.of(kept.as_ref()));
                 kept
@@ -218,10 +178,18 @@ pub(super) fn resolve(
     (members, refused)
 }
 
-/// A real server as it is placed by the last accepted spec.
+/// A real server as it is placed by the last accepted spec, unless it leaves.
 pub(super) fn as_placed(view: &View<'_>, subject: &Key, name: &str) -> Option<Member> {
     let entry = listed(view, subject).remove(name)?;
-    Some(Member::placed(entry, last_accepted(entry)))
+    (!entry.leaving).then(|| Member::as_accepted(entry))
+}
+
+/// The same, in the role that the service gives it now.
+fn as_accepted(terms: &Terms<'_>, entry: &PlacedRealServer) -> Member {
+    Member {
+        sorry: terms.is_sorry(&entry.name, Some(entry)),
+        ..Member::as_accepted(entry)
+    }
 }
 
 fn admitted(view: &View<'_>, taken: &Taken, terms: &Terms<'_>, member: Member) -> Result<Member, MemberRefusal> {
@@ -252,18 +220,27 @@ fn not_of_others(view: &View<'_>, member: &Member) -> Result<(), MemberRefusal> 
 }
 
 /// The member that its spec asks for.
-fn asked(view: &View<'_>, stored: &StoredRealServer, way: Forwarding) -> Result<Member, MemberRefusal> {
+fn asked(
+    view: &View<'_>,
+    stored: &StoredRealServer,
+    terms: &Terms<'_>,
+    listed: Option<&PlacedRealServer>,
+) -> Result<Member, MemberRefusal> {
     let addresses = usable_addresses(view.snapshot, stored)?;
     let spec = &stored.spec;
+    askable(spec.health_checks.as_deref()).map_err(MemberRefusal::Accepted)?;
     Ok(Member {
         name: stored.meta.key.name.clone(),
         node: spec.node_name.clone(),
         addresses,
         weight: spec.weight,
         port: spec.port,
-        way,
+        way: terms.way(stored, listed),
         upper_threshold: spec.upper_threshold,
         lower_threshold: spec.lower_threshold,
+        health_checks: spec.health_checks.clone(),
+        leaving: spec.cordoned,
+        sorry: terms.is_sorry(&stored.meta.key.name, listed),
     })
 }
 

@@ -6,7 +6,10 @@ use super::{Content, Family, Member, Refusal};
 use crate::snapshot::{Key, StoredRealServer};
 use crate::view::View;
 use crds::conditions::reason;
-use crds::{Forwarding, ForwardingMethod, PlacedRealServer, PlacedService, Takes, Tunnel};
+use crds::{
+    Forwarding, ForwardingMethod, HealthCheck, OnFailure, PlacedRealServer, PlacedService, Scheduler, Takes, Through,
+    Tunnel,
+};
 use std::collections::BTreeSet;
 
 /// The terms of one VirtualService.
@@ -15,6 +18,17 @@ pub(super) struct Terms<'a> {
     pub(super) services: &'a [PlacedService],
     /// How real servers are reached that say nothing themselves; none = as each is placed.
     default: Option<(ForwardingMethod, Option<&'a Tunnel>)>,
+    /// For real servers without checks of their own.
+    checks: &'a [HealthCheck],
+    sorry: Sorry<'a>,
+}
+
+/// Who is the sorry server.
+enum Sorry<'a> {
+    /// The one of this name.
+    Named(Option<&'a str>),
+    /// Whoever is placed so.
+    AsPlaced,
 }
 
 impl<'a> Terms<'a> {
@@ -24,6 +38,8 @@ impl<'a> Terms<'a> {
             vips: content.addresses.iter().map(String::as_str).collect(),
             services: &content.services,
             default: Some((content.forwarding_method, content.tunnel.as_ref())),
+            checks: &content.availability.health_checks,
+            sorry: Sorry::Named(content.sorry.as_deref()),
         }
     }
 
@@ -36,6 +52,16 @@ impl<'a> Terms<'a> {
             vips: entries.map(|entry| entry.address.as_str()).collect(),
             services: parts.first().map_or(&[], |part| &part.services),
             default: None,
+            checks: parts.first().map_or(&[], |part| &part.health_checks),
+            sorry: Sorry::AsPlaced,
+        }
+    }
+
+    /// Whether this real server is the sorry server; that goes before what a selector says of it.
+    pub(super) fn is_sorry(&self, name: &str, listed: Option<&PlacedRealServer>) -> bool {
+        match self.sorry {
+            Sorry::Named(sorry) => sorry == Some(name),
+            Sorry::AsPlaced => listed.is_some_and(|listed| listed.sorry),
         }
     }
 
@@ -56,6 +82,8 @@ impl<'a> Terms<'a> {
         let method = method_name(member.way.forwarding_method);
         let translates = member.way.forwarding_method.translates_ports();
         self.has_a_family(member)?;
+        self.can_be_checked(member)?;
+        self.can_be_reached(member)?;
         if translates && self.services.iter().any(|service| service.one_packet) {
             return refuse(format!(
                 "onePacket goes with DR or TUN, and this real server is reached by {method}: change one of them"
@@ -86,6 +114,45 @@ impl<'a> Terms<'a> {
                  select this real server by a service of its own"
             )),
         }
+    }
+
+    /// What the schema says of a service's own checks, for those of a real server. A sorry server's are never made.
+    fn can_be_checked(&self, member: &Member) -> Result<(), Refusal> {
+        let own = member.health_checks.as_deref().filter(|_| !member.sorry);
+        let checks = own.unwrap_or_default();
+        let has_one_port = |service: &PlacedService| matches!(service.takes(), Takes::Port { port: 1.., .. });
+        let is_portless = |check: &HealthCheck| check.probes_a_port() && check.port.is_none();
+        if checks.iter().any(is_portless) && !self.services.iter().all(has_one_port) {
+            return refuse(
+                "healthChecks: this service has every port, or a mark, and no one port to probe: name the port of each check"
+                    .to_owned(),
+            );
+        }
+        let quiesces = |check: &HealthCheck| check.on_failure == Some(OnFailure::Quiesce);
+        if checks.iter().any(quiesces) && self.services.iter().any(|service| service.scheduler == Scheduler::Dh) {
+            return refuse(
+                "healthChecks: dh has no fallback, and with onFailure Quiesce it would refuse the clients of a real server that is down: use Remove"
+                    .to_owned(),
+            );
+        }
+        Ok(())
+    }
+
+    /// Whether the checks go by a way that there is: those of the service may have been meant for real servers of another
+    /// method. A sorry server's are never made.
+    fn can_be_reached(&self, member: &Member) -> Result<(), Refusal> {
+        let method = member.way.forwarding_method;
+        let mut checks = member.health_checks.as_deref().unwrap_or(self.checks).iter();
+        if !member.sorry
+            && !method.is_host_prepared()
+            && checks.any(|check| check.through == Some(Through::ForwardingPath))
+        {
+            return refuse(format!(
+                "healthChecks: through: ForwardingPath is for DR and TUN, and this real server is reached by {}: give it healthChecks of its own, without through",
+                method_name(method)
+            ));
+        }
+        Ok(())
     }
 
     fn has_a_family(&self, member: &Member) -> Result<(), Refusal> {

@@ -2,9 +2,11 @@ use crate::snapshot::{Key, Undecoded};
 use crate::world::{GROUP, RS1, RS2, WEB, World};
 use expect_test::{Expect, expect};
 
+mod checks;
 mod groups;
 mod marks;
 mod members;
+mod sorry;
 
 /// What is said of VirtualService `web` about `condition` after these documents.
 fn check(documents: &[&str], condition: &str, expected: Expect) {

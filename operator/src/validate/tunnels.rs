@@ -57,7 +57,8 @@ pub(super) fn settle(view: &View<'_>, validated: &mut Validated) {
             }
         }
         if let Some(service) = validated.services.get_mut(&claim.service) {
-            service.members.remove(&claim.member);
+            let sorry = service.members.remove(&claim.member).is_some_and(|asked| asked.sorry);
+            let kept = kept.map(|kept| Member { sorry, ..kept });
             service.refused.insert(claim.member.clone(), refusal.of(kept.as_ref()));
             service.members.extend(kept.map(|kept| (claim.member, kept)));
         }

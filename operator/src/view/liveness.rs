@@ -26,8 +26,8 @@ impl<'a> View<'a> {
         age.is_some_and(|age| age < SignedDuration::from_secs(LEASE_SECONDS.into()))
     }
 
-    /// Whether the node's agent has been silent for so long that a host part no longer waits for it. An agent that never
-    /// had a Lease is not silent: nobody knows since when.
+    /// Whether the node's agent has been silent for so long that a host part no longer waits for it: whatever it drained
+    /// is over, too. An agent that never had a Lease is not silent: nobody knows since when.
     ///
     /// Measured against the newest sign of life of any agent, which must be fresh itself: Leases are one kind with one
     /// order of versions, so a newer one proves that this one is not merely late in a watch that hangs. Where no agent
@@ -40,7 +40,7 @@ impl<'a> View<'a> {
         let silence = proof
             .zip(self.renewed(node))
             .map(|(newest, renewed)| newest.duration_since(renewed));
-        silence.is_some_and(|silence| silence >= patience())
+        silence.is_some_and(|silence| silence >= self.patience(node))
     }
 
     /// When the node's Lease was renewed last.
@@ -66,19 +66,20 @@ impl<'a> View<'a> {
         let lease = SignedDuration::from_secs(LEASE_SECONDS.into());
         let renewal = SignedDuration::from_secs(i64::try_from(LEASE_RENEW_SECONDS).unwrap_or(i64::MAX));
         let nodes = self.snapshot.leases.iter().filter(|(node, _)| !self.is_silent(node));
-        let looks = nodes.filter_map(|(_, facts)| {
+        let looks = nodes.filter_map(|(node, facts)| {
             let ends = [
                 facts.renewed?.checked_add(lease),
-                facts.renewed?.checked_add(patience()),
+                facts.renewed?.checked_add(self.patience(node)),
             ];
             let next = ends.into_iter().flatten().find(|end| *end > self.now);
             next.or_else(|| self.now.checked_add(renewal).ok())
         });
         looks.min()
     }
-}
 
-/// For how long a host part waits for a silent director.
-fn patience() -> SignedDuration {
-    SignedDuration::from_secs(i64::from(LEASE_SECONDS) + SILENT_DIRECTOR_SECONDS)
+    /// For how long a host part waits for a silent director: nobody knows which of its drains it had just begun.
+    fn patience(&self, node: &str) -> SignedDuration {
+        let drain = self.longest_drains.get(node).copied().unwrap_or_default();
+        SignedDuration::from_secs(i64::from(LEASE_SECONDS) + SILENT_DIRECTOR_SECONDS).saturating_add(drain)
+    }
 }

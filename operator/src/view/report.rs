@@ -2,7 +2,8 @@
 
 use super::{View, in_director_spec};
 use crate::snapshot::StoredPlacement;
-use crds::{HostRealServer, HostRealServerReport};
+use crds::{HostRealServer, HostRealServerReport, PlacedRealServer, RealServerReport};
+use jiff::Timestamp;
 
 /// What is known of a VIP on a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,7 +16,82 @@ pub enum HostFact {
     Unknown,
 }
 
+/// What a director says of a real server's health.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HealthFact {
+    /// Every check passes, on every port.
+    Up,
+    /// One does not: the agent's words.
+    Down(String),
+    /// It has not said anything of this real server yet.
+    Pending,
+    /// Nobody can say: the agent is silent.
+    Unknown,
+}
+
+/// What a director says of a real server that leaves, in the order of how little is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DrainFact {
+    /// Nothing of it is in the table any more.
+    Drained,
+    /// It keeps its connections, until then at the latest.
+    Draining(Option<Timestamp>),
+    /// The agent has not said anything of what it is told now.
+    Pending,
+    /// Nobody can say: the agent is silent.
+    Unknown,
+}
+
+impl DrainFact {
+    /// What counts of what several directors say: who is gone from one may still be in the table of another.
+    pub fn slowest(facts: impl Iterator<Item = Self>) -> Option<Self> {
+        facts.max()
+    }
+}
+
 impl View<'_> {
+    /// What the director of this Placement says of a real server that its spec has leave.
+    pub fn drain_fact(&self, placement: &StoredPlacement, name: &str, addresses: &[String]) -> DrainFact {
+        if !self.is_fresh(&placement.spec.node_name) {
+            return DrainFact::Unknown;
+        }
+        if !self.is_settled(placement) {
+            return DrainFact::Pending;
+        }
+        match destination_report(placement, name, addresses) {
+            Some(report) if report.state.may_be_in_table() => {
+                DrainFact::Draining(report.drains_until.as_ref().map(|until| until.0))
+            }
+            Some(_) | None => DrainFact::Drained,
+        }
+    }
+
+    /// Whether the agent of this Placement has worked on the spec as it is now, and nothing of this real server is in the
+    /// table.
+    pub fn has_let_go(&self, placement: &StoredPlacement, entry: &PlacedRealServer) -> bool {
+        let report = destination_report(placement, &entry.name, &entry.addresses);
+        self.is_settled(placement) && report.is_none_or(|report| !report.state.may_be_in_table())
+    }
+
+    /// Whether the director of this Placement says that it sends new connections to this real server.
+    pub fn is_sent_to(&self, placement: &StoredPlacement, name: &str, addresses: &[String]) -> bool {
+        let report = destination_report(placement, name, addresses);
+        let is_serving = report.is_some_and(|report| report.state.is_serving());
+        is_serving && self.counts(placement) && self.is_fresh(&placement.spec.node_name)
+    }
+
+    /// What the director of this Placement says of a real server's health.
+    pub fn health_fact(&self, placement: &StoredPlacement, name: &str, addresses: &[String]) -> HealthFact {
+        if !self.is_fresh(&placement.spec.node_name) {
+            return HealthFact::Unknown;
+        }
+        let report = destination_report(placement, name, addresses).filter(|_| self.counts(placement));
+        match report {
+            None => HealthFact::Pending,
+            Some(entry) => entry.unhealthy.clone().map_or(HealthFact::Up, HealthFact::Down),
+        }
+    }
+
     /// The own addresses of a director, from which it speaks to real servers: as its agent reports them for this group,
     /// else its Node's. Never a VIP.
     pub fn director_addresses(&self, group: Option<&str>, node: &str) -> Vec<String> {
@@ -71,6 +147,16 @@ impl View<'_> {
     fn if_fresh(&self, node: &str, fact: HostFact) -> HostFact {
         if self.is_fresh(node) { fact } else { HostFact::Unknown }
     }
+}
+
+/// The last report of a director on this real server.
+fn destination_report<'p>(
+    placement: &'p StoredPlacement,
+    name: &str,
+    addresses: &[String],
+) -> Option<&'p RealServerReport> {
+    let mut all = placement.status.director.iter().flat_map(|report| &report.real_servers);
+    all.find(|report| report.name == name && report.addresses == addresses)
 }
 
 /// What the host's agent says of this real server in this way. The report has an entry for each of the spec's, in their

@@ -5,9 +5,9 @@ use super::words::{method, way};
 use crate::validate::{serves, way_of, way_of_guest};
 use crds::conditions::{PROGRAMMED, Verdict, reason, settle};
 use crds::*;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
 use kube::ResourceExt;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,6 +28,8 @@ struct Machine<'a> {
     now: Timestamp,
     addresses: Vec<String>,
     unable: &'a BTreeMap<(String, String, &'static str), String>,
+    down: &'a BTreeSet<String>,
+    clinging: &'a BTreeSet<String>,
 }
 
 impl World {
@@ -48,6 +50,8 @@ impl World {
             now: self.now,
             addresses: self.internal_ips(node),
             unable: &self.unable.clone(),
+            down: &self.down.clone(),
+            clinging: &self.clinging.clone(),
         };
         for position in 0..self.objects.placements.len() {
             let version = self.next_version();
@@ -56,7 +60,7 @@ impl World {
                 continue;
             }
             let status = machine.obeyed(there);
-            self.kernels.insert(there.name_any(), table(there));
+            self.kernels.insert(there.name_any(), held(there, &status));
             if there.status.as_ref() != Some(&status) {
                 there.status = Some(status);
                 there.metadata.resource_version = Some(version.to_string());
@@ -86,7 +90,11 @@ impl Machine<'_> {
         PlacementStatus {
             observed_generation: placement.metadata.generation,
             boot_id: Some(self.boot.to_owned()),
-            director: placement.spec.director.as_ref().map(|part| directed(placement, part)),
+            director: placement
+                .spec
+                .director
+                .as_ref()
+                .map(|part| self.directed(placement, part)),
             real_server: placement.spec.real_server.as_ref().map(|part| self.hosted(part)),
             virtual_router: router.map(|_| RouterReport {
                 addresses: self.addresses.clone(),
@@ -126,34 +134,90 @@ impl Machine<'_> {
     }
 }
 
-fn directed(placement: &Placement, part: &DirectorPart) -> DirectorReport {
-    let table = table(placement);
-    let serves = |entry: &PlacedRealServer| table.iter().any(|sent| entry.addresses.contains(&sent.address));
-    let held = part.addresses.iter().filter(|entry| !entry.withdraw);
-    DirectorReport {
-        addresses: held
-            .map(|entry| DirectorAddressReport {
-                address: entry.address.clone(),
-                role: match entry.address_owner {
-                    AddressOwner::Node => Role::Active,
-                    AddressOwner::Reserved => Role::Backup,
-                },
-            })
-            .collect(),
-        real_servers: part
+impl Machine<'_> {
+    fn directed(&self, placement: &Placement, part: &DirectorPart) -> DirectorReport {
+        let table = table(placement);
+        let former = placement
+            .status
+            .iter()
+            .filter(|there| there.boot_id.as_deref() == Some(self.boot));
+        let former = former.filter_map(|status| status.director.as_ref()).next();
+        let is_in = |entry: &PlacedRealServer| table.iter().any(|sent| entry.addresses.contains(&sent.address));
+        let healthy = part
             .real_servers
             .iter()
-            .map(|entry| RealServerReport {
+            .filter(|entry| is_in(entry) && !entry.leaving && !entry.sorry && !self.down.contains(&entry.name));
+        let weight: i32 = healthy.map(|entry| entry.weight).sum();
+        let minimum = part.quorum.and_then(|quorum| quorum.minimum_weight).unwrap_or(1);
+        let below_quorum = weight < minimum;
+        let can_take_over = |entry: &PlacedRealServer| is_in(entry) && !entry.leaving && entry.sorry;
+        let takes_over = below_quorum && part.real_servers.iter().any(can_take_over);
+        let held = part.addresses.iter().filter(|entry| !entry.withdraw);
+        let reports = part.real_servers.iter().map(|entry| {
+            let (state, drains_until) = match () {
+                () if entry.leaving && is_in(entry) => self.left(former, entry, part),
+                () if !is_in(entry) => (DestinationState::Unprepared, None),
+                () if !entry.sorry && self.down.contains(&entry.name) => (DestinationState::Down, None),
+                () if entry.sorry != takes_over => (DestinationState::StandingBy, None),
+                () => (DestinationState::Serving, None),
+            };
+            let fails = self.down.contains(&entry.name) && !entry.sorry;
+            RealServerReport {
                 name: entry.name.clone(),
                 addresses: entry.addresses.clone(),
-                state: if serves(entry) {
-                    DestinationState::Serving
-                } else {
-                    DestinationState::Unprepared
-                },
-            })
-            .collect(),
+                state,
+                unhealthy: fails.then(|| "connection refused".to_owned()),
+                drains_until,
+            }
+        });
+        DirectorReport {
+            real_servers: reports.collect(),
+            addresses: held
+                .map(|entry| DirectorAddressReport {
+                    address: entry.address.clone(),
+                    role: match entry.address_owner {
+                        AddressOwner::Node => Role::Active,
+                        AddressOwner::Reserved => Role::Backup,
+                    },
+                })
+                .collect(),
+            below_quorum,
+        }
     }
+
+    /// What becomes of a real server that leaves: it keeps those who cling to it until its time is over.
+    fn left(
+        &self,
+        former: Option<&DirectorReport>,
+        entry: &PlacedRealServer,
+        part: &DirectorPart,
+    ) -> (DestinationState, Option<Time>) {
+        let mut reports = former.iter().flat_map(|report| &report.real_servers);
+        let former = reports.find(|there| there.name == entry.name && there.addresses == entry.addresses);
+        let timeout = SignedDuration::from_secs(part.drain.unwrap().timeout_seconds.into());
+        let until = former.and_then(|there| there.drains_until.as_ref().map(|until| until.0));
+        let until = until.unwrap_or(self.now + timeout);
+        let was_in = former.is_some_and(|there| there.state.may_be_in_table());
+        if was_in && self.clinging.contains(&entry.name) && self.now < until {
+            (DestinationState::Draining, Some(Time(until)))
+        } else {
+            (DestinationState::Drained, None)
+        }
+    }
+}
+
+/// The destinations that are in the table: those that the spec asks for, without who is out by the agent's own report.
+fn held(placement: &Placement, status: &PlacementStatus) -> BTreeSet<Sent> {
+    let mut there = placement.clone();
+    for part in there.spec.director.iter_mut() {
+        let reports = status.director.iter().flat_map(|report| &report.real_servers);
+        let out: Vec<&RealServerReport> = reports.filter(|report| !report.state.may_be_in_table()).collect();
+        part.real_servers.retain(|entry| {
+            let mut out = out.iter();
+            !out.any(|report| report.name == entry.name && report.addresses == entry.addresses)
+        });
+    }
+    table(&there)
 }
 
 /// The destinations that the spec asks for.

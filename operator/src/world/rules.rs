@@ -110,6 +110,7 @@ impl World {
             .iter()
             .find(|lease| lease.name_any() == crds::names::agent_lease(node));
         let renewed = lease.and_then(|lease| lease.spec.as_ref()?.renew_time.as_ref());
+        // Without any drain; an operator may see an old one.
         renewed.is_none_or(|renewed| self.now.duration_since(renewed.0) >= SignedDuration::from_secs(70))
     }
 
@@ -125,6 +126,7 @@ impl World {
             assert!(names.contains(&subject.name), "{subject:?} is gone");
             assert_eq!(placement.metadata.deletion_timestamp, None);
             assert!(placement.spec.virtual_router.iter().all(|part| !part.withdraw));
+            self.check_leaving_at_rest(placement);
             self.check_host_at_rest(placement);
             for part in placement.spec.director.iter() {
                 check_director_at_rest(placement, part, &mut keys);
@@ -142,6 +144,18 @@ impl World {
                 !accepted.starts_with("True") || is_placed,
                 "{} is accepted and not placed",
                 service.name_any()
+            );
+        }
+    }
+
+    /// Only who is cordoned is still listed as leaving.
+    fn check_leaving_at_rest(&self, placement: &Placement) {
+        let entries = placement.spec.director.iter().flat_map(|part| &part.real_servers);
+        for entry in entries {
+            assert!(
+                !entry.leaving || self.real_server(&entry.name).spec.cordoned,
+                "{}",
+                self.placements()
             );
         }
     }

@@ -69,6 +69,7 @@ fn director_lines(of: &str, part: &DirectorPart) -> Vec<String> {
         "{of} director serves {}",
         services.collect::<Vec<_>>().join(" ")
     ));
+    lines.extend(manner(part).map(|manner| format!("{of} director {manner}")));
     for entry in &part.real_servers {
         let (name, addresses, weight) = (&entry.name, entry.addresses.join(","), entry.weight);
         let port = entry.port.map(|port| format!(" port {port}")).unwrap_or_default();
@@ -80,13 +81,30 @@ fn director_lines(of: &str, part: &DirectorPart) -> Vec<String> {
             let next = self::way(next.forwarding_method, next.tunnel.as_ref());
             format!(" then {next}")
         });
+        let leaving = if entry.leaving { " leaving" } else { "" };
+        let sorry = if entry.sorry { " sorry" } else { "" };
         lines.push(format!(
-            "{of} director to {name} {addresses}{port}{way} weight {weight} for [{}]{}",
+            "{of} director to {name} {addresses}{port}{way} weight {weight}{sorry}{leaving} for [{}]{}",
             entry.prepared.join(" "),
             next.unwrap_or_default()
         ));
     }
     lines
+}
+
+/// Quorum, drain and slow start, where they are not the defaults.
+fn manner(part: &DirectorPart) -> Option<String> {
+    let drain = part.drain.filter(|drain| *drain != Drain::default());
+    let drain = drain.map(|drain| format!("drains {} s", drain.timeout_seconds));
+    let quorum = part.quorum.map(|quorum| {
+        let hysteresis = quorum.hysteresis.unwrap_or_default();
+        format!("quorum {} ± {hysteresis}", quorum.minimum_weight.unwrap_or(1))
+    });
+    let slow_start = part
+        .slow_start
+        .map(|slow_start| format!("starts slowly for {} s", slow_start.duration_seconds));
+    let all: Vec<String> = [quorum, drain, slow_start].into_iter().flatten().collect();
+    (!all.is_empty()).then(|| all.join(", "))
 }
 
 fn host_lines(of: &str, part: &HostPart) -> Vec<String> {

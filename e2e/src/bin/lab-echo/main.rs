@@ -3,12 +3,14 @@
 //!
 //! ```text
 //! lab-echo serve NAME ENDPOINT…              answers, for ever
+//! lab-echo probed KIND=ADDRESS:PORT…         servers for health checks, such as pass and such as fail, for ever
 //! lab-echo ask [--from ADDRESS] ENDPOINT=N…  N requests to each endpoint, each of a new connection; endpoints at once
 //! lab-echo hold [--from ADDRESS] ENDPOINT=N  N connections, one after the other, kept open and used until it ends
 //! lab-echo stream [--from ADDRESS] ENDPOINT  requests of one connection all the time, and who answers
 //! ```
 
 mod client;
+mod probed;
 mod server;
 
 use std::io::{self, Read, Write};
@@ -32,11 +34,15 @@ fn main() -> ExitCode {
 }
 
 fn run(words: &[String]) -> Result<()> {
-    let (task, rest) = words.split_first().context("serve, ask, hold or stream")?;
+    let (task, rest) = words.split_first().context("serve, probed, ask, hold or stream")?;
     if task == "serve" {
         let (name, endpoints) = rest.split_first().context("a name")?;
         let endpoints = endpoints.iter().map(|word| word.parse()).collect::<Result<Vec<_>>>()?;
         return server::serve(name, &endpoints);
+    }
+    if task == "probed" {
+        let servers = rest.iter().map(|word| word.parse()).collect::<Result<Vec<_>>>()?;
+        return probed::serve(&servers);
     }
     let (from, rest) = match rest {
         [flag, address, rest @ ..] if flag == "--from" => (Some(address.parse()?), rest),
@@ -49,7 +55,7 @@ fn run(words: &[String]) -> Result<()> {
     match task.as_str() {
         "ask" => client::ask(from, &wanted),
         "hold" => client::hold(from, &wanted),
-        other => bail!("{other} is none of serve, ask, hold and stream"),
+        other => bail!("{other} is none of serve, probed, ask, hold and stream"),
     }
 }
 

@@ -46,6 +46,7 @@ const MODULES: &[&str] = &[
     "fou",
     "fou6",
     "nlmon",
+    "pktgen",
     "af_packet",
     "netlink_diag",
 ];
@@ -58,6 +59,10 @@ const COMMANDS: &str = "
     ip link set eth0 up
     ip route add default via 10.0.2.2
 ";
+
+/// Held by chains without a rule: where a hook has its first user or loses its last one, the kernel patches its own code for all
+/// namespaces, which is slow on an emulated processor and now and then the end of it.
+const HOOKS: &[&str] = &["prerouting", "input", "forward", "output", "postrouting"];
 
 /// Mounts, modules and the network that leads to the host.
 pub(crate) fn prepare() -> Result<()> {
@@ -90,6 +95,11 @@ pub(crate) fn prepare() -> Result<()> {
     run("nft add table ip lab")?;
     run("nft add chain ip lab out { type nat hook postrouting priority srcnat ; }")?;
     run("nft add rule ip lab out ip saddr 10.99.0.0/16 oifname eth0 masquerade")?;
+    run("nft add table inet held")?;
+    for hook in HOOKS {
+        let chain = format!("type filter hook {hook} priority filter ;");
+        run(&format!("nft add chain inet held {hook} {{ {chain} }}"))?;
+    }
     fs::create_dir_all("/run/netns").context("/run/netns")
 }
 

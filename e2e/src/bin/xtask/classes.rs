@@ -8,7 +8,7 @@ use e2e::root_image::Suite;
 use e2e::{clock, progress, settings};
 
 use crate::report::{Counts, Line, Report};
-use crate::run::{cargo, counted};
+use crate::run::{EVERYTHING, cargo, counted};
 use crate::{chart, crdgen, lab, purity, setup};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -41,6 +41,11 @@ const CLASSES: &[Class] = &[
     Class {
         name: "unit",
         work: unit,
+        needs_setup: false,
+    },
+    Class {
+        name: "fuzz",
+        work: fuzz,
         needs_setup: false,
     },
     Class {
@@ -138,27 +143,33 @@ fn lint(_: bool) -> Result<Counts> {
 
 /// All members' tests; those of the lab report themselves as ignored here, and run below.
 fn unit(long: bool) -> Result<Counts> {
-    let all = [
-        "test",
-        "--quiet",
-        "--workspace",
-        "--all-features",
-        "--no-fail-fast",
-        "--lib",
-    ];
-    let mut command = cargo(&[&all[..], &["--bins", "--tests", "--examples"]].concat());
+    let targets = ["--no-fail-fast", "--lib", "--bins", "--tests", "--examples"];
+    let mut command = cargo(&[&["test"], EVERYTHING, &targets].concat());
     command.env_remove(settings::LAB);
+    // It has a class of its own.
+    command.env("LVS_SIMULATION_SEEDS", "1");
     if long {
         command.env(settings::LONG, "1");
     }
     counted(command, 60 * MINUTE)
 }
 
+/// Seconds that each parser is fuzzed in an ordinary run, and in a long one. They are shared out to the processors.
+const FUZZ_SECONDS: (&str, &str) = ("10", "600");
+
+/// What servers say, mutated; the corpora themselves are replayed among the unit tests, which build the same programs.
+fn fuzz(long: bool) -> Result<Counts> {
+    let fuzz = ["--lib", "fuzz::", "--", "--ignored", "--show-output"];
+    let mut command = cargo(&[&["test"], EVERYTHING, &fuzz].concat());
+    command.env("LVS_FUZZ_SECONDS", if long { FUZZ_SECONDS.1 } else { FUZZ_SECONDS.0 });
+    counted(command, 120 * MINUTE)
+}
+
 /// Seeds of the simulation in an ordinary run, and in a long one.
 const SEEDS: (&str, &str) = ("10000", "200000");
 
 fn simulation(long: bool) -> Result<Counts> {
-    let mut command = cargo(&["test", "--quiet", "--package", "e2e", "--test", "simulation"]);
+    let mut command = cargo(&[&["test"], EVERYTHING, &["--test=simulation"]].concat());
     command.env("LVS_SIMULATION_SEEDS", if long { SEEDS.1 } else { SEEDS.0 });
     counted(command, 60 * MINUTE)
 }
@@ -166,7 +177,7 @@ fn simulation(long: bool) -> Result<Counts> {
 fn documentation(_: bool) -> Result<Counts> {
     let mut command = cargo(&["doc", "--quiet", "--workspace", "--no-deps", "--all-features"]);
     command.env("RUSTDOCFLAGS", "-D warnings");
-    let tests = ["test", "--quiet", "--workspace", "--all-features", "--doc"];
+    let tests = [&["test"], EVERYTHING, &["--doc"]].concat();
     Ok(counted(command, 20 * MINUTE)?.and(counted(cargo(&tests), 20 * MINUTE)?))
 }
 
@@ -189,6 +200,6 @@ fn in_the_lab(long: bool) -> Result<Counts> {
             long,
             ..lab::Options::default()
         }),
-        60 * MINUTE,
+        66 * MINUTE,
     )
 }

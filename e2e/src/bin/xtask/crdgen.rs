@@ -2,25 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use e2e::{product, tools};
 
-use crate::run::cargo;
+use crate::run::{EVERYTHING, cargo, shown};
 
 /// Writes them, or compares them.
 pub(crate) fn crdgen(check: bool) -> Result<()> {
-    let run = [
-        "run",
-        "--quiet",
-        "--package",
-        "crds",
-        "--features",
-        "crdgen",
-        "--bin",
-        "crdgen",
-    ];
-    let text = tools::text(&tools::run(&mut cargo(&run))?.stdout);
+    shown(cargo(&[&["build"], EVERYTHING, &["--bin=crdgen"]].concat()))?;
+    let text = tools::text(&tools::run(&mut Command::new(product::program("crdgen")?))?.stdout);
     let folder = product::chart().join("charts/crds/files");
     let wanted = files(&text)?;
     let mut stale = Vec::new();

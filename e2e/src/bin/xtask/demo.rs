@@ -1,5 +1,7 @@
 //! `cargo xtask demo`: the story, told by what it prints. Every command is a real one, and so is every answer.
 
+mod health;
+
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -22,7 +24,12 @@ const URL: &str = "http://192.168.56.100/";
 pub(crate) fn demo() -> Result<()> {
     setup::setup(&[Suite::default()])?;
     let lab = Lab::new()?;
-    let acts: [(&str, scene::Test); 3] = [("demo::dr", tell), ("demo::nat", nat), ("demo::full_nat", full_nat)];
+    let acts: [(&str, scene::Test); 4] = [
+        ("demo::dr", tell),
+        ("demo::health", health::tell),
+        ("demo::nat", nat),
+        ("demo::full_nat", full_nat),
+    ];
     let told = acts
         .into_iter()
         .try_for_each(|(name, act)| scene::play(&lab, Suite::default(), name, act));

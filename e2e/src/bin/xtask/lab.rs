@@ -6,7 +6,7 @@ use anyhow::Result;
 use e2e::root_image::Suite;
 use e2e::settings;
 
-use crate::run::{cargo, shown};
+use crate::run::{EVERYTHING, cargo, shown};
 use crate::setup;
 
 /// What the caller wants.
@@ -40,7 +40,7 @@ pub(crate) fn lab(options: &Options) -> Result<()> {
 
 /// The command that runs them.
 pub(crate) fn command(options: &Options) -> Command {
-    let mut command = cargo(&["test", "--quiet", "--package", "e2e", "--test", "lab", "--"]);
+    let mut command = cargo(&[&["test"], EVERYTHING, &["--test=lab", "--"]].concat());
     command.env(settings::LAB, "1").args(&options.filter);
     if options.keep {
         command.env(settings::KEEP, "1");

@@ -21,7 +21,7 @@ fn newest() -> Result<PathBuf> {
     let live = folders.into_iter().rev().find(|folder| {
         // The name ends with the process that made it.
         let process = folder.to_string_lossy().rsplit('-').next().map(str::to_owned);
-        process.is_some_and(|id| Path::new("/proc").join(id).exists())
+        process.is_some_and(|id| Path::new("/proc").join(id).exists()) && folder.join("port").exists()
     });
     live.context("no lab runs; cargo xtask lab --keep NAME leaves one")
 }

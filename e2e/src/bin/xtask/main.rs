@@ -59,7 +59,11 @@ enum Task {
     /// Tells the story: manifests, answers, a repair, the clean-up
     Demo,
     /// Compares the programming of IPVS with ipvsadm's and with prepared netlink batches
-    Bench,
+    Bench {
+        /// Instead, what ten thousand TCP health checks a second take on this machine
+        #[arg(long)]
+        health: bool,
+    },
     /// Writes the CRDs of the chart anew
     Crdgen {
         /// Only say whether they are up to date
@@ -106,7 +110,8 @@ fn main() -> ExitCode {
         }),
         Task::Test { long, class } => classes::test(long, class.as_deref()),
         Task::Demo => demo::demo(),
-        Task::Bench => bench::bench(),
+        Task::Bench { health: false } => bench::bench(),
+        Task::Bench { health: true } => bench::health(),
         Task::Crdgen { check } => crdgen::crdgen(check),
         Task::Golden { check } => chart::golden(check),
         Task::Exec { host, program } => look::exec(&host, program),

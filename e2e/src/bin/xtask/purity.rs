@@ -26,6 +26,11 @@ const RULES: &[(&str, &[&str])] = &[
             "rustix",
         ],
     ),
+    // State machines: evidence and time in, verdicts out.
+    (
+        "health",
+        &["crds", "kube", "tokio", "mio", "socket2", "nix", "rustix", "jiff"],
+    ),
     // Bans of `.deny.toml` that need no download to be checked.
     ("operator", &["openssl-sys", "aws-lc-sys", "chrono"]),
     ("node-agent", &["openssl-sys", "aws-lc-sys", "chrono"]),

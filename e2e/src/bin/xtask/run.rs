@@ -11,6 +11,10 @@ use e2e::{clock, settings};
 
 use crate::report::Counts;
 
+/// What every class builds with, so that what one built is there for the others: for Cargo, the same member with other
+/// features is another program.
+pub(crate) const EVERYTHING: &[&str] = &["--quiet", "--workspace", "--all-features"];
+
 /// Cargo, in this checkout, as it was called.
 pub(crate) fn cargo(arguments: &[&str]) -> Command {
     let mut command = Command::new(option_env!("CARGO").unwrap_or("cargo"));

@@ -9,7 +9,7 @@ use e2e::root_image::{self, Suite};
 use e2e::{go_tools, progress, settings, tools};
 use serde_json::Value;
 
-use crate::run::{cargo, shown};
+use crate::run::{EVERYTHING, cargo, shown};
 
 /// All of it; the big Go build runs beside the rest.
 pub(crate) fn setup(suites: &[Suite]) -> Result<()> {
@@ -45,27 +45,30 @@ pub(crate) fn fetched(suites: &[Suite]) -> Result<()> {
 /// Operator, agent and the guest's init.
 pub(crate) fn programs() -> Result<()> {
     progress::step("building the product", || {
+        kernel_tests()?;
+        // Last, and with no more features than it is shipped with: the agent that is tested has no fake kernel in it.
         let packages = ["--package=operator", "--package=node-agent", "--package=e2e", "--bins"];
-        let profile = ["build", "--quiet", "--profile", PROFILE];
-        shown(cargo(&[&profile[..], &packages].concat()))?;
-        // Apart from the others: its feature has no place in the agent that is tested.
-        let player = ["--features=node-agent/fake", "--bin=ipvs-player"];
-        shown(cargo(&[&profile[..], &packages[..3], &player].concat()))?;
-        kernel_tests()
+        let build = ["build", "--quiet", "--profile", PROFILE];
+        shown(cargo(&[&build[..], &packages].concat()))
     })
 }
 
-/// The agent's tests that need a real kernel: one program, which runs in the guest.
+/// The agent's tests that need a real kernel: one program, which runs in the guest. The programs of its package come along,
+/// the player among them.
 fn kernel_tests() -> Result<()> {
     let build = [
-        "test",
-        "--quiet",
-        "--no-run",
-        "--profile",
-        PROFILE,
-        "--message-format=json",
-    ];
-    let output = cargo(&[&build[..], &["--package=node-agent", "--test=kernel"]].concat()).output()?;
+        &["test"],
+        EVERYTHING,
+        &[
+            "--no-run",
+            "--profile",
+            PROFILE,
+            "--message-format=json",
+            "--test=kernel",
+        ],
+    ]
+    .concat();
+    let output = cargo(&build).output()?;
     let messages = String::from_utf8_lossy(&output.stdout);
     let made = messages
         .lines()

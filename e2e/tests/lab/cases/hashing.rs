@@ -92,6 +92,12 @@ fn quiesced(scene: &Scene, client: &Host, director: &Host) -> Result<()> {
         lines.iter().filter(|line| line.ends_with("-w 0")).count() == SERVICES.len()
     })?;
     for (name, vip, by_default) in SERVICES {
+        let warned = warning(scene, name)?;
+        scene.step(&format!(
+            "case 4: {name}: {}",
+            if by_default { "no warning" } else { &warned }
+        ));
+        ensure!(warned.is_empty() == by_default, "case 4: {name}: {warned}");
         let after = ask(client, vip)?;
         let share = before[name].of("rs1");
         let moved = before[name].by_client.iter().filter(|(source, servers)| {
@@ -127,6 +133,14 @@ fn quiesced(scene: &Scene, client: &Host, director: &Host) -> Result<()> {
         .collect();
     ensure!(left.len() == SERVICES.len(), "case 4: {left:?}");
     Ok(())
+}
+
+/// Condition WithoutFallback.
+fn warning(scene: &Scene, service: &str) -> Result<String> {
+    let path = "jsonpath={.status.conditions[?(@.type==\"WithoutFallback\")].message}";
+    scene
+        .control_plane()
+        .kubectl(&["-n", SHOP, "get", "ivs", service, "-o", path], None)
 }
 
 fn summary(answers: &Answers) -> String {

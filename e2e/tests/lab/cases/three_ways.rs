@@ -32,8 +32,11 @@ pub(super) fn open(scene: &Scene, of_group: &Value) -> Result<()> {
     }
     scene.keep(traffic::nginx(&*scene.host("rs3")?, &PORTS)?);
     let ports = json!([{"port": 80}, {"port": ECHO}, {"protocol": "UDP", "port": UDP_PORT}]);
-    let by =
-        |name: &str, vip: &str, method: &str| service(name, name, &[vip], &ports, &json!({"forwardingMethod": method}));
+    // Senders of UDP never have no connection left.
+    let by = |name: &str, vip: &str, method: &str| {
+        let more = json!({"forwardingMethod": method, "drain": {"timeoutSeconds": 2}});
+        service(name, name, &[vip], &ports, &more)
+    };
     let objects = [
         group(of_group),
         real_server("dr1", "dr", &json!({"nodeName": "rs1"})),

@@ -15,7 +15,7 @@ const AT_ONCE: Duration = Duration::from_millis(500);
 /// ruleset, and to change it.
 const BY_NFT: Duration = Duration::from_millis(3000);
 /// An audit reads everything, nftables too, before anything is repaired.
-const BY_AUDIT: Duration = AUDIT.saturating_add(Duration::from_millis(1500));
+const BY_AUDIT: Duration = AUDIT.saturating_add(Duration::from_millis(3000));
 
 /// Looks into files without a fork: a process costs as much here as a repair. `$D` is the device that unwraps GUE.
 pub(crate) const WORDS: &str =
@@ -156,7 +156,8 @@ fn addresses() -> Vec<Row> {
         row("link added", "rs1", other, silent, AT_ONCE),
         Row {
             cut: ALL,
-            ..row("link down, and up", "dir1", link, HAS_VIP, AT_ONCE)
+            // With the link's addresses goes that from which probes are sent: nftables changes, too.
+            ..row("link down, and up", "dir1", link, HAS_VIP, BY_NFT)
         },
     ]
 }
@@ -227,6 +228,8 @@ fn sysctls() -> Vec<Row> {
         sysctl("rs1", "net.ipv4.conf.$D.rp_filter", [1, 2], &[Client::Tun]),
         sysctl("dir1", "net.ipv4.conf.all.send_redirects", [1, 0], &[]),
         sysctl("dir1", "net.ipv4.conf.eth0.send_redirects", [1, 0], &[]),
+        // Only what the director asks itself is not answered then.
+        sysctl("dir1", "net.ipv4.conf.eth0.accept_local", [0, 1], &[]),
         sysctl("dir1", "net.ipv4.conf.eth0.forwarding", [0, 1], &[Client::FullNat]),
         sysctl("dir1", "net.ipv6.conf.all.forwarding", [0, 1], &[Client::FullNatIpv6]),
         sysctl("dir1", "net.ipv6.conf.eth0.accept_ra", [1, 2], &[]),

@@ -81,12 +81,12 @@ fn refused_destination(scene: &Scene) -> Result<()> {
     scene.apply(&object(
         "RealServer",
         "broadcast",
-        &json!({"addresses": ["192.168.56.255"]}),
+        &json!({"addresses": ["192.168.56.255"], "healthChecks": [{"none": {}}]}),
     ))?;
     scene.apply(&object(
         "RealServer",
         "machine",
-        &json!({"addresses": ["192.168.56.20"], "weight": 0}),
+        &json!({"addresses": ["192.168.56.20"], "weight": 0, "healthChecks": [{"none": {}}]}),
     ))?;
     let words = format!("dir1: ipvsadm -a -t {VIP}:80 -r 192.168.56.255:80 -g -w 1");
     let found = said(

@@ -133,6 +133,8 @@ pub(super) fn director_moves(scene: &Scene) -> Result<()> {
     control_plane.kubectl(&["label", "node", "dir1", "lvs-operator.io/director-"], None)?;
     let holds = || Ok(oracle::has_address(&dir2, "eth0", VIP)?.then_some(()));
     clock::until("dir2 has the VIP", shop::LIMIT, holds)?;
+    // It has probes of its own: the service is ready when the first real server is.
+    table(scene, "dir2", &entries(VIP, &["192.168.56.30", "192.168.56.40"]))?;
     said(scene, "virtualservice/web", ("Ready", "True", "Ok"), "")?;
     let (gone, came) = (moment(&from, "Deleted ")?, moment(&to, "")?);
     ensure!(gone <= came, "dir1 had it until {gone} ms, dir2 from {came} ms on");

@@ -39,7 +39,7 @@ pub(crate) fn service(row: &Row) -> String {
     format!(
         "{HEAD}\nkind: VirtualService\nmetadata: {{name: {}, namespace: shop}}\nspec:\n  addresses: [{{address: {four}}}, {{address: '{six}'}}]\n\
          \x20 ports:\n{}  scheduler: rr\n  forwardingMethod: {}\n{}  realServerSelector: {{matchLabels: {{app: matrix}}}}\n\
-         \x20 healthChecks: [{{none: {{}}}}]\n",
+         \x20 healthChecks: [{{none: {{}}}}]\n  drain: {{timeoutSeconds: 1}}\n",
         row.service,
         ports.concat(),
         row.method,

@@ -89,8 +89,23 @@ fn ask(scene: &Scene, cells: &[Cell], number: u32) -> Result<BTreeMap<Endpoint, 
     traffic::ask(&*scene.host("client")?, &wanted)
 }
 
-/// Asks each cell `number` times, and expects these servers to answer in turn.
+/// Asks each cell `number` times, and expects these servers to answer in turn. One that was asked out of turn is asked once
+/// more, with what IPVS knows of its connections in the log: round robin has one turn for everything that is scheduled.
 fn answered(scene: &Scene, cells: &[Cell], number: u32, servers: &[&str]) -> Result<Verdicts> {
+    let mut verdicts = in_turn(scene, cells, number, servers)?;
+    for (cell, verdict) in cells.iter().zip(&mut verdicts) {
+        let Err(words) = verdict else { continue };
+        let known = scene.host("dir1")?.run("cat /proc/net/ip_vs_conn")?;
+        scene.step(&format!(
+            "{} out of turn: {words}; IPVS knows:\n{known}",
+            cell.endpoint()?
+        ));
+        *verdict = in_turn(scene, std::slice::from_ref(cell), number, servers)?.remove(0);
+    }
+    Ok(verdicts)
+}
+
+fn in_turn(scene: &Scene, cells: &[Cell], number: u32, servers: &[&str]) -> Result<Verdicts> {
     let answers = ask(scene, cells, number)?;
     let each = number as usize / servers.len();
     let verdict = |cell: &Cell| {

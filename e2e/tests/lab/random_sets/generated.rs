@@ -216,10 +216,8 @@ fn ports(random: &mut Random, claims: &mut Claims, addresses: &[&str], draft: &m
         listed.push((protocol, entry));
     }
     let (first, _) = listed.first()?;
-    let by_default = !every && listed.iter().all(|(protocol, _)| *protocol == "TCP");
-    if !by_default || random.chance(50) {
-        draft.spec.insert("healthChecks".to_owned(), json!([{"none": {}}]));
-    }
+    // Nobody is behind these addresses.
+    draft.spec.insert("healthChecks".to_owned(), json!([{"none": {}}]));
     let is_udp = *first == "UDP" && listed.iter().all(|(protocol, _)| *protocol == "UDP");
     draft.single = listed.len() == 1 && !across && !every;
     draft.one_packet = is_udp && matches!(draft.method, "DR" | "TUN") && random.chance(40);

@@ -1,12 +1,12 @@
 //! What the nodes have, as ipvsadm and ip print it, in the form in which it is expected.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::thread;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use e2e::program::Program;
 use e2e::scene::Scene;
 use e2e::topology::Host;
+use e2e::{oracle, parallel};
 
 use super::rendered::MARK_OF_OURS;
 
@@ -18,18 +18,8 @@ pub(crate) type Read = BTreeMap<String, Vec<String>>;
 /// Reads all nodes, all at once. Marks that manifests do not name are lvs-operator's own.
 pub(crate) fn all(scene: &Scene, nodes: &[&str], marks: &BTreeSet<i64>) -> Result<Read> {
     let hosts = nodes.iter().map(|name| scene.host(name)).collect::<Result<Vec<_>>>()?;
-    thread::scope(|scope| {
-        let readers: Vec<_> = hosts.iter().map(|host| scope.spawn(|| one(host, marks))).collect();
-        let read = readers
-            .into_iter()
-            .map(|reader| reader.join().unwrap_or_else(|_| Err(anyhow!("a reader panicked"))));
-        hosts
-            .iter()
-            .map(|host| host.name.clone())
-            .zip(read)
-            .map(|(name, read)| Ok((name, read?)))
-            .collect()
-    })
+    let read = parallel::each(&hosts, |host| Ok((host.name.clone(), one(host, marks)?)))?;
+    Ok(read.into_iter().collect())
 }
 
 fn one(host: &Host, marks: &BTreeSet<i64>) -> Result<Vec<String>> {
@@ -84,7 +74,8 @@ fn thresholds(text: &str) -> Result<BTreeMap<String, String>> {
 /// Services with their destinations, in alphabetical order, because the kernel's is no promise.
 fn blocks(text: &str, thresholds: &BTreeMap<String, String>, marks: &BTreeSet<i64>) -> Result<Vec<String>> {
     let mut blocks: Vec<(String, Vec<String>)> = Vec::new();
-    for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    for line in lines.filter(|line| !oracle::is_for_probes(line)) {
         if line.starts_with("-A ") {
             blocks.push((nameless(line, marks), Vec::new()));
             continue;

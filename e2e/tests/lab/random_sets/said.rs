@@ -26,7 +26,7 @@ pub(crate) fn programmed(scene: &Scene) -> Result<()> {
 fn unsaid(scene: &Scene) -> Result<Vec<(String, String)>> {
     let list = scene
         .control_plane()
-        .get(&["virtualservices.lvs-operator.io,realservers", "-A"])?;
+        .look(&["virtualservices.lvs-operator.io,realservers", "-A"])?;
     let mut unsaid = Vec::new();
     for object in list["items"].as_array().into_iter().flatten() {
         let needed: &[&str] = match object["kind"].as_str() {

@@ -47,6 +47,13 @@ pub struct Activity {
     pub persistent: u32,
 }
 
+impl Activity {
+    /// All that packets are sent by. A template is none: it says where the next one goes.
+    pub fn connections(&self) -> u32 {
+        self.active.saturating_add(self.inactive)
+    }
+}
+
 /// One reply to GET_SERVICE.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceReply {

@@ -3,10 +3,10 @@
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use jiff::Timestamp;
 use node_agent::kernel::linux::{Linux, LinuxOptions};
 use node_agent::ledger::{Entry, Ledger};
 use node_agent::pass::{Node, Reach};
+use node_agent::serving::Now;
 
 use crate::scenery::Scenery;
 use crate::timed::Timed;
@@ -39,7 +39,7 @@ pub(crate) fn run(scenery: &Scenery) -> Result<()> {
         let placed = scenery.placed(number, i32::from(round) + 2)?;
         let begin = clock();
         node.place(Scenery::placement(number), Some(placed));
-        let outcome = node.pass(Timestamp::UNIX_EPOCH)?;
+        let outcome = node.pass(Now::default())?;
         times.push(begin.elapsed());
         let (kernel, reach) = (node.kernel().take(), outcome.reach);
         ensure!(reach == Reach::Changes && outcome.done.len() == 1 && !outcome.unfinished);
@@ -53,7 +53,7 @@ pub(crate) fn run(scenery: &Scenery) -> Result<()> {
 /// A whole pass, and how much of it is the programming.
 fn whole(node: &mut Node<Timed<Linux>, Vec<Entry>>, what: &str, scenery: &Scenery) -> Result<()> {
     let begin = clock();
-    let outcome = node.pass(Timestamp::UNIX_EPOCH)?;
+    let outcome = node.pass(Now::default())?;
     let took = begin.elapsed();
     ensure!(
         outcome.done.len() == scenery.entries() && outcome.refusals.is_empty() && !outcome.unfinished,

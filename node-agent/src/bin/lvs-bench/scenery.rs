@@ -89,6 +89,8 @@ impl Scenery {
             generation: weight.into(),
             spec: serde_json::from_value(spec)?,
             not_understood: None,
+            down: Default::default(),
+            serving: Default::default(),
         })
     }
 

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use ipvs::{DestinationConfig, DestinationKey, ServiceConfig, ServiceKey, Timeouts};
-use node_agent::kernel::{Kernel, KernelError};
+use ipvs::{Activity, DestinationConfig, DestinationKey, ServiceConfig, ServiceKey, Timeouts};
+use node_agent::kernel::{Connection, Kernel, KernelError};
 use node_agent::plan::Change;
 use node_agent::ruleset::{Firewall, Table};
 use node_agent::state::{AddressConfig, AddressKey, Facts, Sysctl};
@@ -68,6 +68,10 @@ impl<K: Kernel> Kernel for Timed<K> {
         self.read(|kernel| kernel.destinations(key))
     }
 
+    fn activity(&mut self, key: ServiceKey) -> Result<BTreeMap<DestinationKey, Activity>, KernelError> {
+        self.read(|kernel| kernel.activity(key))
+    }
+
     fn timeouts(&mut self) -> Result<Timeouts, KernelError> {
         self.read(Kernel::timeouts)
     }
@@ -104,7 +108,7 @@ impl<K: Kernel> Kernel for Timed<K> {
         self.kernel.firewalls()
     }
 
-    fn connections(&mut self) -> Result<BTreeSet<DestinationKey>, KernelError> {
+    fn connections(&mut self) -> Result<Vec<Connection>, KernelError> {
         self.kernel.connections()
     }
 

@@ -24,6 +24,8 @@ fn placed(spec: Value) -> Placed {
         generation: 1,
         spec: serde_json::from_value(spec).unwrap(),
         not_understood: None,
+        down: Default::default(),
+        serving: Default::default(),
     }
 }
 
@@ -45,13 +47,14 @@ fn facts() -> Facts {
         metric: 0,
         interface: "eth0".to_owned(),
         gateway: None,
+        source: None,
     });
     facts
 }
 
 /// Few numbers, so that Placements meet.
 fn real_server() -> impl Strategy<Value = Value> {
-    (0..6_u8, 0..3_i32, 0..8_usize, any::<bool>()).prop_map(|(last, weight, method, prepared)| {
+    (0..6_u8, 0..3_i32, 0..8_usize, any::<[bool; 2]>()).prop_map(|(last, weight, method, [prepared, hosted])| {
         // Mostly DR: each other method needs more than services.
         let method = METHODS.get(method).unwrap_or(&"DR");
         let prepared = if prepared {
@@ -59,8 +62,12 @@ fn real_server() -> impl Strategy<Value = Value> {
         } else {
             json!([])
         };
-        json!({"name": format!("rs{last}"), "addresses": [format!("10.0.0.{last}")], "weight": weight,
-            "forwardingMethod": method, "prepared": prepared})
+        let mut server = json!({"name": format!("rs{last}"), "addresses": [format!("10.0.0.{last}")], "weight": weight,
+            "forwardingMethod": method, "prepared": prepared});
+        if hosted {
+            server["nodeName"] = json!("node");
+        }
+        server
     })
 }
 
@@ -78,11 +85,12 @@ fn director() -> impl Strategy<Value = Value> {
     let vips = proptest::collection::btree_set(0..3_u8, 1..3);
     let services = proptest::collection::vec(service(), 1..3);
     let real_servers = proptest::collection::vec(real_server(), 0..4);
-    (vips, any::<bool>(), services, real_servers).prop_map(|(vips, held, services, real_servers)| {
+    (vips, any::<[bool; 2]>(), services, real_servers).prop_map(|(vips, [held, checked], services, real_servers)| {
         let owner = if held { "Node" } else { "Reserved" };
         let address = |vip: &u8| json!({"address": format!("10.1.0.{vip}"), "addressOwner": owner});
         let addresses: Vec<Value> = vips.iter().map(address).collect();
-        json!({"addresses": addresses, "services": services, "realServers": real_servers})
+        let checks = if checked { json!([{"port": 80}]) } else { json!([]) };
+        json!({"addresses": addresses, "services": services, "realServers": real_servers, "healthChecks": checks})
     })
 }
 

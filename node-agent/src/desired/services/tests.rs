@@ -21,6 +21,8 @@ fn lines(addresses: &str, services: &str, real_servers: &str) -> String {
         generation: 1,
         spec: serde_yaml::from_str(&spec).unwrap(),
         not_understood: None,
+        down: Default::default(),
+        serving: Default::default(),
     };
     let key = PlacementKey {
         namespace: "shop".to_owned(),

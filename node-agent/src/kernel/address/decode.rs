@@ -42,6 +42,7 @@ const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
 const RTA_PRIORITY: u16 = 6;
+const RTA_PREFSRC: u16 = 7;
 const RTA_MULTIPATH: u16 = 9;
 const RTA_TABLE: u16 = 15;
 const RTA_VIA: u16 = 18;
@@ -199,11 +200,12 @@ pub(super) fn read_routes(payload: &[u8], names: &BTreeMap<u32, String>) -> Resu
     let family = header.address_family;
     let mut table = u32::from(header.table);
     let (mut destination, mut metric, mut hops) = (unspecified(family), 0, Vec::new());
-    let mut gateway = None;
+    let (mut gateway, mut source) = (None, None);
     for (kind, value) in attributes(payload, ROUTE_HEADER)? {
         match kind {
             RTA_TABLE => table = number(value).unwrap_or(table),
             RTA_DST => destination = address(family, value),
+            RTA_PREFSRC => source = address(family, value),
             RTA_PRIORITY => metric = number(value).unwrap_or_default(),
             RTA_OIF if !header.flags.contains(RouteFlags::Dead) => {
                 hops.extend(number(value).map(|index| (index, None)))
@@ -225,6 +227,7 @@ pub(super) fn read_routes(payload: &[u8], names: &BTreeMap<u32, String>) -> Resu
             metric,
             interface: interface.clone(),
             gateway: through.or(gateway),
+            source,
         })
     };
     Ok(hops.iter().filter_map(route).collect())

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use ipvs::DestinationKey;
+use ipvs::{Activity, DestinationKey, ServiceKey};
 
 use super::FakeKernel;
-use crate::kernel::KernelError;
 use crate::kernel::notify::Committed;
+use crate::kernel::{Connection, KernelError};
 use crate::ruleset::{Firewall, Ruleset, Table, Transaction};
 
 #[derive(Clone, Debug, Default)]
@@ -119,8 +119,17 @@ impl FakeKernel {
     }
 
     /// IPVS has connections to these real servers.
-    pub fn set_connections(&mut self, connections: impl IntoIterator<Item = DestinationKey>) {
+    pub fn set_connections(&mut self, connections: impl IntoIterator<Item = Connection>) {
         self.connections = connections.into_iter().collect();
+    }
+
+    /// So many connections are established to a destination of a service.
+    pub fn set_active(&mut self, service: ServiceKey, destination: DestinationKey, active: u32) {
+        let activity = Activity {
+            active,
+            ..Activity::default()
+        };
+        self.activity.insert((service, destination), activity);
     }
 
     /// How often our table was listed: what costs time that grows with it.

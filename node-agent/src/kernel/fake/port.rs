@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use ipvs::{DestinationConfig, DestinationKey, Errno, ServiceConfig, ServiceKey, Timeouts};
+use ipvs::{Activity, DestinationConfig, DestinationKey, Errno, ServiceConfig, ServiceKey, Timeouts};
 
 use super::FakeKernel;
-use crate::kernel::{Kernel, KernelError, answer};
+use crate::kernel::{Connection, Kernel, KernelError, answer};
 use crate::plan::Change;
 use crate::ruleset::{Firewall, Table};
 use crate::state::{AddressConfig, AddressKey, Facts, Sysctl};
@@ -38,6 +38,12 @@ impl Kernel for FakeKernel {
         self.loaded()?;
         let destinations = self.ipvs.dump_destinations(&key).map_err(refused)?;
         Ok(destinations.into_iter().collect())
+    }
+
+    fn activity(&mut self, key: ServiceKey) -> Result<BTreeMap<DestinationKey, Activity>, KernelError> {
+        let destinations = self.destinations(key)?.into_keys();
+        let activity = |to| self.activity.get(&(key, to)).copied().unwrap_or_default();
+        Ok(destinations.map(|to| (to, activity(to))).collect())
     }
 
     fn timeouts(&mut self) -> Result<Timeouts, KernelError> {
@@ -127,7 +133,7 @@ impl Kernel for FakeKernel {
         self.nftables.firewalls()
     }
 
-    fn connections(&mut self) -> Result<BTreeSet<DestinationKey>, KernelError> {
+    fn connections(&mut self) -> Result<Vec<Connection>, KernelError> {
         self.alive()?;
         Ok(self.connections.clone())
     }

@@ -9,11 +9,12 @@ use crate::kernel::KernelError;
 use crate::state::{AddressConfig, AddressKey, Interface, Knob, Route, Sysctl};
 
 /// Knobs that each interface has, with their value after boot.
-pub(super) const KNOBS_OF_INTERFACES: [(Knob, i64); 6] = [
+pub(super) const KNOBS_OF_INTERFACES: [(Knob, i64); 7] = [
     (Knob::ArpIgnore, 0),
     (Knob::ArpAnnounce, 0),
     (Knob::RpFilter, 0),
     (Knob::SendRedirects, 1),
+    (Knob::AcceptLocal, 0),
     (Knob::Forwarding, 0),
     (Knob::AcceptRa, 1),
 ];

@@ -23,7 +23,7 @@ virtualRouter:
 ";
 
 /// A director with an inside network, and a default route outside.
-fn director() -> TestNode {
+pub(super) fn director() -> TestNode {
     on(gateway(), Vec::new())
 }
 
@@ -48,6 +48,7 @@ fn gateway() -> FakeKernel {
             metric: 0,
             interface: interface.to_owned(),
             gateway: gateway.map(|text| text.parse().unwrap()),
+            source: None,
         });
     }
     kernel
@@ -153,6 +154,7 @@ fn ipv6_nat_keeps_the_learned_default_route() {
         metric: 0,
         interface: "eth0".to_owned(),
         gateway: None,
+        source: None,
     });
     let outcome = pass(&mut node, &api(&spec));
     check(

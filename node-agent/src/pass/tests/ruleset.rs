@@ -3,9 +3,10 @@
 use std::net::IpAddr;
 
 use super::*;
+use crate::kernel::Connection;
 use crate::kernel::notify::Committed;
 use crate::ruleset::{Firewall, Hook, Ruleset, Source as NewSource};
-use crds::conditions::BLOCKED_BY_FIREWALL;
+use crds::conditions::{BLOCKED_BY_FIREWALL, SOURCE_PORTS_LOW};
 
 const NAT: &str = "
 subject: {kind: VirtualService, name: web}
@@ -286,7 +287,14 @@ fn connections_of_former_full_nat_keep_their_tracking() {
     let mut node = node();
     pass(&mut node, &api(NAT));
     let rs2 = DestinationKey::new("192.168.56.40".parse().unwrap(), 8080);
-    node.kernel().set_connections([rs2]);
+    let connection = Connection {
+        protocol: ipvs::Protocol::Tcp,
+        client: "192.168.56.20:40000".parse().unwrap(),
+        vip: "192.168.56.100:80".parse().unwrap(),
+        destination: rs2,
+        expires: std::time::Duration::from_secs(900),
+    };
+    node.kernel().set_connections([connection]);
     let plain = NAT.replace("FullNAT", "NAT");
     let outcome = pass(&mut node, &api(&plain));
     let sources = |ruleset: &Ruleset| ruleset.full_nat.values().cloned().collect::<Vec<_>>();
@@ -336,4 +344,36 @@ fn a_foreign_firewall_that_drops_by_policy_is_named() {
         Some(1),
         "its 'established, accept' must know our connections"
     );
+}
+
+#[test]
+fn case_14_source_ports_are_said_to_be_low_before_they_are_used_up() {
+    let mut node = node();
+    let web = ServiceKey::Address {
+        protocol: ipvs::Protocol::Tcp,
+        address: "192.168.56.100".parse().unwrap(),
+        port: 80,
+    };
+    let rs2 = DestinationKey::new("192.168.56.40".parse().unwrap(), 8080);
+    let said = |outcome: &Outcome| find(&status(outcome).conditions, SOURCE_PORTS_LOW).map(|c| c.message.clone());
+    let audited = |node: &mut TestNode, active, pool: &str| {
+        node.kernel().set_active(web, rs2, active);
+        let differs = node.audit(1);
+        (differs, said(&pass(node, &api(&format!("{NAT}{pool}")))))
+    };
+    pass(&mut node, &api(NAT));
+    node.audit(1);
+    assert_eq!(audited(&mut node, 48_383, ""), (false, None));
+    let (differs, message) = audited(&mut node, 48_384, "");
+    let message = message.unwrap();
+    assert!(
+        differs && message.contains("towards TCP 192.168.56.40:8080 are in use"),
+        "{message}"
+    );
+    // Where there are more addresses there are more ports: known with the next audit.
+    let pool = "  fullNATSourceAddresses: [192.168.56.5, 192.168.56.6]\n";
+    audited(&mut node, 48_385, pool);
+    assert_eq!(audited(&mut node, 96_767, pool), (true, None));
+    assert_eq!(node.observed().source_port_share(), 96_767.0 / 129_024.0);
+    assert!(audited(&mut node, 96_768, pool).1.is_some());
 }

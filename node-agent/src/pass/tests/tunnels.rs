@@ -460,13 +460,13 @@ fn f10_whenever_the_agent_dies_the_next_one_converges_and_then_leaves_nothing() 
         let mut node = host();
         node.kernel().crash_after(Some(writes));
         node.see(api(&gue()));
-        let _: Result<Outcome, KernelError> = node.pass(Timestamp::UNIX_EPOCH);
+        let _: Result<Outcome, KernelError> = node.pass(Now::default());
         node.kernel().crash_after(None);
         let mut node = restarted(node);
         assert_eq!(prepared(&pass(&mut node, &api(&gue()))), [VIP]);
         node.kernel().crash_after(Some(writes));
         node.see(nothing());
-        let _: Result<Outcome, KernelError> = node.pass(Timestamp::UNIX_EPOCH);
+        let _: Result<Outcome, KernelError> = node.pass(Now::default());
         node.kernel().crash_after(None);
         let mut node = restarted(node);
         pass(&mut node, &nothing());
@@ -491,6 +491,7 @@ fn replies_of_nat_that_would_bypass_the_director_are_told_and_gate_nothing() {
         metric: 0,
         interface: "eth0".to_owned(),
         gateway: "10.20.0.20".parse().ok(),
+        source: None,
     });
     node.network_changed();
     assert_eq!(message(&pass(&mut node, &api(&nat))), "");

@@ -17,6 +17,8 @@ fn placed(generation: i64) -> Placed {
         generation,
         spec: serde_json::from_value(spec).unwrap(),
         not_understood: None,
+        down: Default::default(),
+        serving: Default::default(),
     }
 }
 

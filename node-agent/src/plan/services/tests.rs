@@ -28,7 +28,7 @@ fn changes(services: impl IntoIterator<Item = (ServiceKey, Service)>, observed: 
         claimed: true,
         ..Ledger::default()
     };
-    plan(&desired, observed, &ledger, Absence::IsBelieved).to_string()
+    plan(&desired, observed, &ledger, &Absence::IsBelieved).to_string()
 }
 
 fn empty() -> Observed {

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::super::words::{TWINS, Twin};
 use super::super::{Atom, Base, Chain, Data, Datum, Elements, Kind, Set, Table};
 use super::{
-    FLOW_MARKS, FLOW_PORTS, FLOW_PROTOCOLS, LOCAL_MARKS, LOCAL_PORTS, LOCAL_PROTOCOLS, MARKS, OUTER_PORTS,
+    CUT, FLOW_MARKS, FLOW_PORTS, FLOW_PROTOCOLS, LOCAL_MARKS, LOCAL_PORTS, LOCAL_PROTOCOLS, MARKS, OUTER_PORTS,
     OUTER_PROTOCOLS, REPLIES, TUNNEL_VIPS, name,
 };
 
@@ -43,6 +43,7 @@ fn key_of(set: &str, twin: Twin) -> Vec<Kind> {
         FLOW_MARKS => vec![Kind::Mark, address],
         TUNNEL_VIPS => vec![Kind::Ifname, address],
         OUTER_PORTS => vec![address, Kind::InetService],
+        CUT => vec![address, Kind::InetService, address, Kind::InetService],
         // VIPs, directors, segments.
         _ => vec![address],
     }

@@ -73,6 +73,48 @@ fn a_port_of_its_own_goes_with_services_of_one_port() {
 }
 
 #[test]
+fn checks_of_a_real_server_suit_the_service() {
+    let judged = |service: String, checks: &str| {
+        let mut world = World::serving();
+        world.apply(&service);
+        world.apply(&RS1.replace("addresses:", &format!("healthChecks: {checks}, addresses:")));
+        world.settle();
+        world.said_of_real_server("rs1", "Accepted")
+    };
+    let marked = || WEB.replace("ports: [{port: 80}]", "firewallMark: 7\n  healthChecks: [{none: {}}]");
+    assert!(judged(marked(), "[{port: 80}]").starts_with("True"));
+    assert!(judged(marked(), "[{none: {}}]").starts_with("True"));
+    assert!(judged(marked(), "[{ping: {}}]").starts_with("True"));
+    assert!(judged(WEB.to_owned(), "[{tcp: {}}]").starts_with("True"));
+    assert!(judged(marked(), "[{tcp: {}}]").contains("name the port of each check"));
+    let dh = || WEB.replace("scheduler: rr", "scheduler: dh");
+    assert!(judged(dh(), "[{onFailure: Remove}]").starts_with("True"));
+    assert!(judged(dh(), "[{onFailure: Quiesce}]").contains("dh has no fallback"));
+}
+
+/// The checks of the service may be meant for real servers of another method than this one's.
+#[test]
+fn by_nat_there_is_no_forwarding_path_to_probe() {
+    let web = WEB.replace(
+        "ports: [{port: 80}]",
+        "ports: [{port: 80}]\n  healthChecks: [{through: ForwardingPath}]",
+    );
+    refused(
+        &web,
+        "addresses: [192.168.56.35], forwardingMethod: NAT",
+        expect![
+            "False Invalid: VirtualService web: healthChecks: through: ForwardingPath is for DR and TUN, and this real server is reached by NAT: give it healthChecks of its own, without through"
+        ],
+    );
+    let mut world = World::serving();
+    world.apply(&web);
+    let own = "forwardingMethod: NAT, healthChecks: [{through: RealServerAddress}], addresses:";
+    world.apply(&RS1.replace("addresses:", own));
+    world.settle();
+    assert!(world.said_of_real_server("rs1", "Accepted").starts_with("True"));
+}
+
+#[test]
 fn one_packet_does_not_go_with_nat() {
     let web = WEB.replace("[{port: 80}]", "[{port: 53, protocol: UDP}]\n  onePacket: true");
     refused(

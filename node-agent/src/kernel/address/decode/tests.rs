@@ -54,6 +54,16 @@ fn a_table_beyond_255_is_told_by_its_attribute() {
 }
 
 #[test]
+fn a_route_says_which_address_it_is_left_from() {
+    let destination = attribute(RTA_DST, &[10, 9, 0, 0]);
+    let interface = attribute(RTA_OIF, &2_u32.to_ne_bytes());
+    let source = attribute(RTA_PREFSRC, &[10, 9, 0, 7]);
+    let payload = [TO_16.to_vec(), destination, interface, source].concat();
+    let routes = read_routes(&payload, &names()).unwrap();
+    assert_eq!(routes[0].source, Some(IpAddr::from([10, 9, 0, 7])));
+}
+
+#[test]
 fn a_member_of_a_vrf_speaks_arp_itself_and_one_of_a_bridge_does_not() {
     let port_of = |kind: &[u8]| {
         // struct ifinfomsg: Ethernet, index 2, IFF_UP.
