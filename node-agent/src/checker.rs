@@ -284,7 +284,7 @@ impl Checker {
             return;
         }
         self.running -= 1;
-        self.metrics.probed(outcome.is_ok(), late, took);
+        self.metrics.probed(&outcome, late, took);
         match outcome {
             Ok(()) => drop(probed.check.conclude(now, attempt, Outcome::Passed)),
             Err(failure) if failure.is_ours() => {

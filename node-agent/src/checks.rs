@@ -43,6 +43,8 @@ pub(crate) fn on_failure(
 pub struct Down {
     /// For people.
     pub words: String,
+    /// Whether a probe found that, and it is not only what is believed at first.
+    pub tested: bool,
     /// Whether it leaves the table, or stays with weight 0.
     pub on_failure: OnFailure,
 }
@@ -54,6 +56,8 @@ pub struct Belief {
     pub verdict: Verdict,
     /// Why.
     pub words: String,
+    /// Whether it rests on an attempt.
+    pub tested: bool,
 }
 
 impl Belief {
@@ -72,6 +76,7 @@ impl Belief {
         Self {
             verdict,
             words: "not probed yet".to_owned(),
+            tested: false,
         }
     }
 }
@@ -80,6 +85,7 @@ impl From<Remembered> for Belief {
     fn from(remembered: Remembered) -> Self {
         Self {
             verdict: remembered.verdict,
+            tested: remembered.is_tested(),
             words: remembered.words,
         }
     }
@@ -189,8 +195,12 @@ impl Checks {
 
     /// What the verdicts say of a Placement's destinations.
     pub fn judge(&self, placed: Placed) -> Placed {
-        let down = asked::downs(&placed.spec, |asked| self.beliefs.get(asked));
-        Placed { down, ..placed }
+        let asked::Findings { down, untested } = asked::findings(&placed.spec, |asked| self.beliefs.get(asked));
+        Placed {
+            down,
+            untested,
+            ..placed
+        }
     }
 }
 

@@ -176,6 +176,7 @@ fn placed(former: Option<&Placed>, object: &DynamicObject) -> Placed {
             spec,
             not_understood: None,
             down: Default::default(),
+            untested: Default::default(),
             serving: Default::default(),
         },
         Err(words) => {
@@ -187,6 +188,7 @@ fn placed(former: Option<&Placed>, object: &DynamicObject) -> Placed {
                 spec,
                 not_understood,
                 down: Default::default(),
+                untested: Default::default(),
                 serving: Default::default(),
             }
         }

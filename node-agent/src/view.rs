@@ -1,6 +1,6 @@
 //! What the agent knows of its Placements, and how far that may be believed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crds::PlacementSpec;
@@ -59,6 +59,9 @@ pub struct Placed {
     /// Destinations that are down, by our own probes: no part of the Placement, and not remembered with it.
     #[serde(skip)]
     pub down: Downs,
+    /// Real servers, by name, of which a check has found out nothing yet; as `down`.
+    #[serde(skip)]
+    pub untested: BTreeSet<String>,
     /// What is made of its destinations, by the verdicts and the time; as `down`.
     #[serde(skip)]
     pub serving: Serving,
@@ -73,15 +76,17 @@ impl Placed {
             spec,
             not_understood,
             down,
+            untested,
             serving: _,
         } = self;
-        (uid, generation, spec, not_understood, down)
+        (uid, generation, spec, not_understood, down, untested)
             == (
                 &other.uid,
                 &other.generation,
                 &other.spec,
                 &other.not_understood,
                 &other.down,
+                &other.untested,
             )
     }
 }

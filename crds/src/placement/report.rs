@@ -46,10 +46,14 @@ pub struct RealServerReport {
     pub addresses: Vec<String>,
     /// What it is in the table.
     pub state: DestinationState,
-    /// Why its health checks say that it is down, of the first port that is; absent while all are up.
+    /// What its health checks found that is down, of the first port that is; absent while nothing is known to be.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub unhealthy: Option<String>,
+    /// Whether a health check of it has found out nothing yet: what is made of it rests on the check's `initialState`, or on
+    /// what it was before.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub untested: bool,
     /// When its connections are cut that are left then; present while it drains.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drains_until: Option<Time>,

@@ -129,6 +129,7 @@ impl Agent {
             spec: placement.spec.clone(),
             not_understood: None,
             down: Default::default(),
+            untested: Default::default(),
             serving: Default::default(),
         };
         let former = self.view.placements.get(&key);

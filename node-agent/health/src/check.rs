@@ -67,7 +67,7 @@ pub struct Check {
     verdict: Verdict,
     since: Moment,
     words: String,
-    /// Whether the verdict rests on an attempt, and not on `initial` alone.
+    /// See [`Check::is_tested`].
     tested: bool,
     /// Attempts in a row that speak against the verdict: failures while Up, successes while Down.
     against: u32,
@@ -109,6 +109,12 @@ impl Check {
     #[must_use]
     pub fn words(&self) -> &str {
         &self.words
+    }
+
+    /// Whether the verdict rests on an attempt, and not on `initial` alone.
+    #[must_use]
+    pub fn is_tested(&self) -> bool {
+        self.tested
     }
 
     /// What flapping has cost so far.

@@ -1,11 +1,11 @@
 //! Health of real servers as values: evidence and time in, verdicts, weights and decisions out.
 //!
 //! ```text
-//!  probe results ─► Check ─► conjunction ─► Standing of a destination ─┐
-//!                     │                                                ├─ Quorum ─► Serving: real servers or sorry server
-//!                     └► Remembered ─► disk ─► Check                   │
-//!                                                     SlowStart ◄──────┤ came up
-//!                                                     Drain     ◄──────┘ leaves
+//!  probe results ─► Check ─► Verdict ──┐
+//!                     │                ├─ Quorum ─► Serving: real servers or sorry server
+//!                     │                ├─ SlowStart: it came up
+//!                     │                └─ Drain: it leaves
+//!                     └► Remembered ─► disk ─► Check
 //! ```
 //!
 //! Invariants: no IO and no clock (the nested `.clippy.toml` bans them); every function is total: no order of calls
@@ -25,7 +25,6 @@ mod pace;
 mod quorum;
 mod schedule;
 mod slow_start;
-mod verdicts;
 
 pub use check::{Attempt, Check, Outcome, Remembered, Transition, Verdict};
 pub use damping::Damping;
@@ -35,4 +34,3 @@ pub use pace::Pace;
 pub use quorum::{Quorum, QuorumState, Serving, SorryServer};
 pub use schedule::Phase;
 pub use slow_start::{Ramp, SlowStart, Weights};
-pub use verdicts::{Standing, conjunction};

@@ -58,5 +58,6 @@ pub(super) fn belief(check: &Check) -> Belief {
     Belief {
         verdict: check.verdict(),
         words: check.words().to_owned(),
+        tested: check.is_tested(),
     }
 }

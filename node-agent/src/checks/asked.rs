@@ -73,28 +73,60 @@ pub(super) fn of_placement(spec: &PlacementSpec) -> BTreeMap<Asked, (Pace, BTree
     all
 }
 
-/// The destinations of which a check says that they are down. What nothing is believed of is not.
-pub(super) fn downs<'b>(spec: &PlacementSpec, belief: impl Fn(&Asked) -> Option<&'b Belief>) -> Downs {
-    let mut downs = Downs::new();
+/// What the probes of a Placement have found.
+#[derive(Debug, Default)]
+pub(super) struct Findings {
+    /// The destinations of which a check says that they are down. What nothing is believed of is not.
+    pub(super) down: Downs,
+    /// Real servers, by name, of which a check has found out nothing yet.
+    pub(super) untested: BTreeSet<String>,
+}
+
+/// What the beliefs say of a Placement.
+pub(super) fn findings<'b>(spec: &PlacementSpec, belief: impl Fn(&Asked) -> Option<&'b Belief>) -> Findings {
+    let mut findings = Findings::default();
     let made = Made::of(spec);
     for (part, server) in real_servers(spec) {
         for check in made.checks(server) {
-            let on_failure = check.0.on_failure.unwrap_or_default();
+            // There is nothing to ask by the way to a host that is not ready.
+            if goes_by_path(server, check.0) && server.prepared.is_empty() {
+                findings.untested.insert(server.name.clone());
+            }
             for question in questions(part, server, check) {
-                let Some(belief) = belief(&question.asked).filter(|belief| belief.verdict == Verdict::Down) else {
-                    continue;
-                };
-                // The first in the list speaks; it is taken out if any of them says so.
-                let down = downs.entry((server.name.clone(), question.destination, question.vip));
-                let down = down.or_insert_with(|| Down {
-                    words: belief.words.clone(),
-                    on_failure,
-                });
-                down.on_failure = down.on_failure.min(on_failure);
+                if let Some(belief) = belief(&question.asked) {
+                    findings.add(server, check.0, (&question, belief));
+                }
             }
         }
     }
-    downs
+    findings
+}
+
+impl Findings {
+    fn add(&mut self, server: &PlacedRealServer, check: &HealthCheck, (question, belief): (&Question, &Belief)) {
+        if !belief.tested {
+            self.untested.insert(server.name.clone());
+        }
+        if belief.verdict == Verdict::Up {
+            return;
+        }
+        let found = Down {
+            words: belief.words.clone(),
+            tested: belief.tested,
+            on_failure: check.on_failure.unwrap_or_default(),
+        };
+        let place = (server.name.clone(), question.destination, question.vip);
+        let Some(down) = self.down.get_mut(&place) else {
+            self.down.insert(place, found);
+            return;
+        };
+        // The first in the list speaks that has found something; it is taken out if any of them says so.
+        let on_failure = down.on_failure.min(found.on_failure);
+        if found.tested && !down.tested {
+            *down = found;
+        }
+        down.on_failure = on_failure;
+    }
 }
 
 /// The ways that a Placement's checks take, and the VIPs that they lead to. Also to real servers that are not prepared yet:

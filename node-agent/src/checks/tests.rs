@@ -39,6 +39,7 @@ fn placed(spec: PlacementSpec) -> Placed {
         spec,
         not_understood: None,
         down: Downs::new(),
+        untested: BTreeSet::new(),
         serving: Default::default(),
     }
 }
@@ -96,6 +97,7 @@ fn down(words: &str) -> Belief {
     Belief {
         verdict: Verdict::Down,
         words: words.to_owned(),
+        tested: true,
     }
 }
 
@@ -219,6 +221,43 @@ fn what_serves_already_is_up_until_a_probe_says_otherwise() {
     let orders = checks.place(&key("web"), Some(&web), serving);
     assert_eq!(words(&orders)[1], "tcp 10.0.0.30:8080 each 10s, Up");
     assert!(!downs(&checks, &web).iter().any(|line| line.contains("10.0.0.30:8080")));
+}
+
+#[test]
+fn what_has_found_out_nothing_yet_is_untested_and_what_has_speaks() {
+    let mut checks = Checks::default();
+    let untested = |checks: &Checks, spec: &PlacementSpec| {
+        let judged = checks.judge(placed(spec.clone()));
+        judged.untested.into_iter().collect::<Vec<_>>().join(" ")
+    };
+    let web = spec("[{tcp: {}, port: 22}, {tcp: {}, port: 23, onFailure: Quiesce}]", TWO);
+    checks.place(&key("web"), Some(&web), nothing);
+    assert_eq!(untested(&checks, &web), "rs1 rs2");
+    checks.believe(&asked_of(&checks, "tcp 10.0.0.30:23"), down("refused, 4 of 4"));
+    assert_eq!(
+        downs(&checks, &web)[0],
+        "rs1 10.0.0.30:443 Remove: refused, 4 of 4",
+        "the first that has found something, and the hardest of all"
+    );
+    let up = Belief {
+        verdict: Verdict::Up,
+        ..down("passed, 1 of 1")
+    };
+    for port in [22, 23] {
+        checks.believe(&asked_of(&checks, &format!("tcp 10.0.0.40:{port}")), up.clone());
+    }
+    assert_eq!(untested(&checks, &web), "rs1");
+    checks.place(&key("web"), None, nothing);
+    // Nothing is asked by the way to a host that is not ready, and nothing is known therefore.
+    let mut web = by_path("[{}]");
+    web.director.as_mut().unwrap().real_servers[1].prepared.clear();
+    for asked in checks.place(&key("web"), Some(&web), nothing) {
+        if let Order::Probe { asked, pace: _ } = asked {
+            checks.believe(&asked, up.clone());
+        }
+    }
+    assert_eq!(untested(&checks, &web), "rs2");
+    assert_eq!(untested(&checks, &spec("[{none: {}}]", TWO)), "");
 }
 
 #[test]

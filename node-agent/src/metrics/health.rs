@@ -13,6 +13,7 @@ use prometheus_client::registry::Registry;
 
 use super::Outcome;
 use crate::checks::Asked;
+use crate::probe::Failure;
 
 /// What is probed, as a label.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -78,9 +79,14 @@ impl HealthMetrics {
     }
 
     /// A probe ended, which had begun so late.
-    pub fn probed(&self, passed: bool, late: Duration, took: Duration) {
+    pub fn probed(&self, outcome: &Result<(), Failure>, late: Duration, took: Duration) {
         self.late.observe(late.as_secs_f64());
-        let result = if passed { "passed" } else { "failed" };
+        let result = match outcome {
+            Ok(()) => "passed",
+            // No evidence of the target, see [`health::Check::unmade`].
+            Err(failure) if failure.is_ours() => "unmade",
+            Err(_) => "failed",
+        };
         let seconds = self.seconds.get_or_create(&Outcome { result });
         seconds.observe(took.as_secs_f64());
     }

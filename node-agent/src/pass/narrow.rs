@@ -31,7 +31,8 @@ impl<K: Kernel, J: Journal> Node<K, J> {
         })
     }
 
-    /// The services that a narrow pass is about, when one will do.
+    /// The services that a narrow pass is about, when one will do. None of them where it was only looked how far a drain is:
+    /// a second of draining costs what drains.
     pub(super) fn narrows(&mut self) -> Option<(Ground, ServiceChange)> {
         let ground = self.ground.take().filter(|_| self.stale == Stale::default())?;
         let mut wanted = ServiceChange::new();
@@ -45,7 +46,7 @@ impl<K: Kernel, J: Journal> Node<K, J> {
                 }
             }
         }
-        (!self.changed.is_empty()).then_some((ground, wanted))
+        Some((ground, wanted))
     }
 
     /// As a whole pass, of these services. What it cannot bring to its end is a whole one's to judge.

@@ -61,6 +61,7 @@ fn view(source: Source, generation: i64, spec: &str) -> View {
         spec,
         not_understood: None,
         down: Default::default(),
+        untested: Default::default(),
         serving: Default::default(),
     };
     View {

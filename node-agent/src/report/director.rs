@@ -108,15 +108,17 @@ impl<'a> Evidence<'a> {
             let addresses: BTreeSet<IpAddr> = server.addresses.iter().filter_map(|text| text.parse().ok()).collect();
             strangers.retain(|address| !addresses.contains(address));
             let count = counts.of(server, &addresses);
-            let mut down = placed.down.iter().filter(|((name, _, _), _)| *name == server.name);
-            let unhealthy = down.next().map(|(_, down)| down.words.clone());
+            let down = placed.down.iter().filter(|((name, _, _), _)| *name == server.name);
+            let unhealthy = down.clone().find(|(_, down)| down.tested);
+            let is_down = down.count() > 0;
             let drains_until = placed.serving.drains.get(&server.name);
             reports.push(RealServerReport {
                 name: server.name.clone(),
                 addresses: server.addresses.clone(),
-                state: count.state(&Standing::of(server, &placed.serving, unhealthy.is_some())),
+                state: count.state(&Standing::of(server, &placed.serving, is_down)),
                 drains_until: drains_until.map(|until| Time(*until)),
-                unhealthy,
+                unhealthy: unhealthy.map(|(_, down)| down.words.clone()),
+                untested: placed.untested.contains(&server.name),
             });
         }
         reports.extend(strangers.into_iter().map(|address| RealServerReport {
@@ -124,6 +126,7 @@ impl<'a> Evidence<'a> {
             addresses: vec![address.to_string()],
             state: DestinationState::Leaving,
             unhealthy: None,
+            untested: false,
             drains_until: None,
         }));
         reports

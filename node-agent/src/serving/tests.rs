@@ -116,8 +116,12 @@ impl Life {
         let (_, to) = place(number);
         let place = std::net::SocketAddr::new(to.address, to.port);
         let key = (format!("rs{number}"), place, vip.map(|vip| vip.parse().unwrap()));
-        let words = "refused".to_owned();
-        self.down.insert(key, Down { words, on_failure });
+        let down = Down {
+            words: "refused".to_owned(),
+            tested: true,
+            on_failure,
+        };
+        self.down.insert(key, down);
     }
 
     /// Connections, each destination's.

@@ -219,7 +219,7 @@ fn member_healthy(view: &View<'_>, service: &Key, member: &Member) -> Verdict {
         match view.health_fact(director, &member.name, &member.addresses) {
             HealthFact::Up => {}
             HealthFact::Down(words) => down.push(format!("{node}: {words}")),
-            HealthFact::Pending => {
+            HealthFact::Pending { serves: _ } => {
                 let pending = || Verdict::unknown(reason::PENDING, format!("{node} has not probed it yet"));
                 unknown.get_or_insert_with(pending);
             }

@@ -677,6 +677,31 @@ fn a_real_server_that_is_down_is_said_to_be_with_the_agents_words() {
 }
 
 #[test]
+fn what_no_probe_has_found_is_not_said_to_be_healthy_nor_told_as_a_failure() {
+    let mut world = World::serving();
+    let report = |world: &mut World, change: &dyn Fn(&mut crds::RealServerReport)| {
+        let status = world.placement_mut("web", "dir1").status.as_mut().unwrap();
+        change(&mut status.director.as_mut().unwrap().real_servers[0]);
+    };
+    // A check that was just written takes nobody out of service.
+    report(&mut world, &|entry| entry.untested = true);
+    assert_eq!(told(&mut world), [""; 0]);
+    expect!["Unknown Pending: VirtualService web: dir1 has not probed it yet"]
+        .assert_eq(&world.said_of_real_server("rs1", "Healthy"));
+    expect!["True Ok: 2 real servers serve"].assert_eq(&world.said("web", "Ready"));
+    // A real server that is new serves nobody before.
+    report(&mut world, &|entry| entry.state = crds::DestinationState::Down);
+    assert_eq!(told(&mut world), [""; 0]);
+    expect!["True Ok: 1 real server serves; down: 1 (see the RealServers)"].assert_eq(&world.said("web", "Ready"));
+    report(&mut world, &|entry| entry.unhealthy = Some("refused, 1 of 1".to_owned()));
+    assert_eq!(
+        told(&mut world),
+        ["Warning Unhealthy rs1: VirtualService web: dir1: refused, 1 of 1"],
+        "one check has found something, another nothing yet"
+    );
+}
+
+#[test]
 fn checks_go_from_the_service_and_the_real_server_to_the_director() {
     let mut world = World::serving();
     let part = |world: &World| world.placement("web", "dir1").unwrap().spec.director.clone().unwrap();

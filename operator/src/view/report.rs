@@ -23,8 +23,11 @@ pub enum HealthFact {
     Up,
     /// One does not: the agent's words.
     Down(String),
-    /// It has not said anything of this real server yet.
-    Pending,
+    /// No check has failed, and one has found out nothing yet, or the director has not said anything of this real server.
+    Pending {
+        /// Whether new connections are sent there all the same: a check that was just written takes nobody out of service.
+        serves: bool,
+    },
     /// Nobody can say: the agent is silent.
     Unknown,
 }
@@ -87,8 +90,14 @@ impl View<'_> {
         }
         let report = destination_report(placement, name, addresses).filter(|_| self.counts(placement));
         match report {
-            None => HealthFact::Pending,
-            Some(entry) => entry.unhealthy.clone().map_or(HealthFact::Up, HealthFact::Down),
+            None => HealthFact::Pending { serves: false },
+            Some(entry) => match &entry.unhealthy {
+                Some(words) => HealthFact::Down(words.clone()),
+                None if entry.untested => HealthFact::Pending {
+                    serves: entry.state.is_serving(),
+                },
+                None => HealthFact::Up,
+            },
         }
     }
 

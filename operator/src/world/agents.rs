@@ -167,6 +167,7 @@ impl Machine<'_> {
                 addresses: entry.addresses.clone(),
                 state,
                 unhealthy: fails.then(|| "connection refused".to_owned()),
+                untested: false,
                 drains_until,
             }
         });

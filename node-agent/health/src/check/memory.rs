@@ -18,7 +18,6 @@ pub struct Remembered {
     pub since: Moment,
     /// Why.
     pub words: String,
-    /// Whether it rests on an attempt.
     tested: bool,
     /// What flapping has cost so far.
     damping: Damping,
@@ -35,6 +34,12 @@ impl Remembered {
             tested: false,
             damping,
         }
+    }
+
+    /// Whether the verdict rests on an attempt.
+    #[must_use]
+    pub fn is_tested(&self) -> bool {
+        self.tested
     }
 }
 

@@ -90,6 +90,7 @@ impl Scenery {
             spec: serde_json::from_value(spec)?,
             not_understood: None,
             down: Default::default(),
+            untested: Default::default(),
             serving: Default::default(),
         })
     }

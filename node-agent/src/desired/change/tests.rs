@@ -25,6 +25,7 @@ fn placed(spec: Value) -> Placed {
         spec: serde_json::from_value(spec).unwrap(),
         not_understood: None,
         down: Default::default(),
+        untested: Default::default(),
         serving: Default::default(),
     }
 }

@@ -22,6 +22,7 @@ fn lines(addresses: &str, services: &str, real_servers: &str) -> String {
         spec: serde_yaml::from_str(&spec).unwrap(),
         not_understood: None,
         down: Default::default(),
+        untested: Default::default(),
         serving: Default::default(),
     };
     let key = PlacementKey {

@@ -179,6 +179,7 @@ fn what_is_decided_here_needs_no_complete_list() {
     let destination = ("rs1".to_owned(), SocketAddr::new(rs1().address, rs1().port), None);
     let down = Down {
         words: "refused".to_owned(),
+        tested: true,
         on_failure: OnFailure::Remove,
     };
     placed.down.insert(destination, down);

@@ -18,6 +18,7 @@ fn placed(generation: i64) -> Placed {
         spec: serde_json::from_value(spec).unwrap(),
         not_understood: None,
         down: Default::default(),
+        untested: Default::default(),
         serving: Default::default(),
     }
 }

@@ -21,10 +21,14 @@ impl Looked<'_> {
         prepared.map(|member| member.name.as_str()).collect()
     }
 
-    /// Members that pass their health checks, by the word of every director.
+    /// Members that pass their health checks, or serve until these have found out something, by the word of every director.
     pub(super) fn healthy(&self) -> BTreeSet<&str> {
         let is_up = |director: &&StoredPlacement, member: &Member| {
-            self.view.health_fact(director, &member.name, &member.addresses) == HealthFact::Up
+            match self.view.health_fact(director, &member.name, &member.addresses) {
+                HealthFact::Up => true,
+                HealthFact::Pending { serves } => serves,
+                HealthFact::Down(_) | HealthFact::Unknown => false,
+            }
         };
         let healthy = self.ordinary().filter(|member| {
             !self.directors.is_empty() && self.directors.iter().all(|director| is_up(director, member))
