@@ -132,11 +132,17 @@ impl Guest {
         }
     }
 
+    /// Whether its processors are made in software.
+    #[must_use]
+    pub fn is_emulated(&self) -> bool {
+        self.accelerator == Accelerator::Tcg
+    }
+
     /// Whether its kernel panicked on an emulated processor. It patches its own code while the other processor runs it, which
     /// QEMU does not always get right; on a real processor a panic is the kernel's, or ours.
     #[must_use]
     pub fn lost_to_emulation(&self) -> bool {
-        self.accelerator == Accelerator::Tcg && self.console_text().contains(PANIC)
+        self.is_emulated() && self.console_text().contains(PANIC)
     }
 
     /// Runs a program; one that ends with a failure is an answer like any other.

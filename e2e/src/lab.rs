@@ -23,6 +23,7 @@ pub struct Lab {
     folder: PathBuf,
     guests: Mutex<BTreeMap<Suite, Arc<Guest>>>,
     control_plane: Mutex<(u32, Option<Arc<ControlPlane>>)>,
+    second_chance: Mutex<Option<String>>,
 }
 
 impl Lab {
@@ -40,6 +41,7 @@ impl Lab {
             folder,
             guests: Mutex::default(),
             control_plane: Mutex::default(),
+            second_chance: Mutex::default(),
         })
     }
 
@@ -110,8 +112,23 @@ impl Lab {
         lock(&self.guests).remove(&suite);
     }
 
+    /// Whether this test, which failed, may be played once more. A run has one such chance, and only under emulation, where two
+    /// processors do the work of forty and are not always equally fast: of all tests one may meet an order of events that it
+    /// does not know. It is said when it happens, and again at the end; what fails twice, or a second test, is a failure.
+    pub(crate) fn spend_second_chance(&self, test: &str, error: &anyhow::Error) -> bool {
+        let mut spent = lock(&self.second_chance);
+        if spent.is_some() {
+            return false;
+        }
+        *spent = Some(format!("{test}: {error:#}"));
+        true
+    }
+
     /// Ends everything.
     pub fn end(&self) {
+        if let Some(first) = &*lock(&self.second_chance) {
+            progress::say(&format!("FLAKY, played twice. What it said the first time: {first}"));
+        }
         self.give_up_control_plane();
         lock(&self.guests).clear();
         // Big, and of no use to anybody.

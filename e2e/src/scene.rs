@@ -42,21 +42,26 @@ pub struct Scene {
 }
 
 /// Plays a test to its end, on the kernel of a suite, and clears up after it; once more, which is said, when its guest was lost
-/// to emulation.
+/// to emulation, or when this run has its second chance still.
 ///
 /// # Errors
 /// The test's own; a panic is one, too.
 pub fn play(lab: &Lab, suite: Suite, name: &str, test: Test) -> Result<()> {
-    let (result, lost) = attempt(lab, suite, name, test)?;
-    if result.is_err() && lost {
-        progress::say(&format!("== {name}: once more, its guest was lost to emulation"));
-        return attempt(lab, suite, name, test)?.0;
-    }
-    result
+    let (result, guest) = attempt(lab, suite, name, test)?;
+    let Err(error) = &result else { return result };
+    let why = if guest.lost_to_emulation() {
+        "its guest was lost to emulation"
+    } else if guest.is_emulated() && lab.spend_second_chance(name, error) {
+        "no other test of this run will be"
+    } else {
+        return result;
+    };
+    progress::say(&format!("== {name}: once more, {why}"));
+    attempt(lab, suite, name, test)?.0
 }
 
-/// What came of the test, and whether its guest was lost to emulation.
-fn attempt(lab: &Lab, suite: Suite, name: &str, test: Test) -> Result<(Result<()>, bool)> {
+/// What came of the test, and the guest that it ran in.
+fn attempt(lab: &Lab, suite: Suite, name: &str, test: Test) -> Result<(Result<()>, Arc<Guest>)> {
     let begin = clock::now();
     let (guest, control_plane) = lab.start(suite)?;
     progress::say(&format!("== {name}"));
@@ -77,7 +82,7 @@ fn attempt(lab: &Lab, suite: Suite, name: &str, test: Test) -> Result<(Result<()
         scene.wait_for_a_person(lab);
     }
     scene.strike(lab, result.is_ok());
-    Ok((result, guest.lost_to_emulation()))
+    Ok((result, guest))
 }
 
 fn file_name(test: &str) -> String {
