@@ -318,8 +318,9 @@ impl Checker {
         let Some(probed) = self.probed.get_mut(asked) else {
             return;
         };
-        let Belief { verdict, words } = &probed.said;
-        if (*verdict, words.as_str()) == (probed.check.verdict(), probed.check.words()) {
+        let Belief { verdict, words, tested } = &probed.said;
+        let check = &probed.check;
+        if (*verdict, words.as_str(), *tested) == (check.verdict(), check.words(), check.is_tested()) {
             return;
         }
         let now = belief(&probed.check);

@@ -180,7 +180,8 @@ fn another_vip(scene: &Scene, client: &Host) -> Result<()> {
     beside_nftables
         .iter_mut()
         .for_each(|(_, writes)| writes.retain(|write| !is_of_nftables(write)));
-    let steered_anew = "ipvs DEL_SERVICE × 2, ipvs NEW_DEST × 2, ipvs NEW_SERVICE × 2, route DELADDR × 1, route NEWADDR × 1";
+    let steered_anew =
+        "ipvs DEL_SERVICE × 2, ipvs NEW_DEST × 2, ipvs NEW_SERVICE × 2, route DELADDR × 1, route NEWADDR × 1";
     if only(&beside_nftables, &[("dir1", steered_anew), ("rs1", host)]).is_err() {
         let steered_on = "ipvs DEL_SERVICE × 1, ipvs NEW_DEST × 1, ipvs NEW_SERVICE × 1, nft DELSETELEM × 2, \
                           nft NEWSETELEM × 2, route DELADDR × 1, route NEWADDR × 1";

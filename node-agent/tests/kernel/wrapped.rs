@@ -39,6 +39,7 @@ fn view(spec: Option<&str>) -> View {
         spec: serde_yaml::from_str(spec).unwrap(),
         not_understood: None,
         down: Default::default(),
+        untested: Default::default(),
         serving: Default::default(),
     };
     View {

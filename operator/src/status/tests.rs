@@ -693,7 +693,8 @@ fn what_no_probe_has_found_is_not_said_to_be_healthy_nor_told_as_a_failure() {
     report(&mut world, &|entry| entry.state = crds::DestinationState::Down);
     assert_eq!(told(&mut world), [""; 0]);
     expect!["True Ok: 1 real server serves; down: 1 (see the RealServers)"].assert_eq(&world.said("web", "Ready"));
-    report(&mut world, &|entry| entry.unhealthy = Some("refused, 1 of 1".to_owned()));
+    let refused = || Some("refused, 1 of 1".to_owned());
+    report(&mut world, &|entry| entry.unhealthy = refused());
     assert_eq!(
         told(&mut world),
         ["Warning Unhealthy rs1: VirtualService web: dir1: refused, 1 of 1"],

@@ -117,7 +117,13 @@ fn f1_a_drain_is_cut_at_its_deadline_and_clients_are_told() {
         (DestinationState::Draining, Some("1970-01-01T00:02:40Z".to_owned()))
     );
     assert_eq!(node.due(), Some(at(101).moment));
-    assert!(node.pass(at(130)).unwrap().done.is_empty());
+    let outcome = node.pass(at(130)).unwrap();
+    assert!(outcome.done.is_empty());
+    assert_eq!(
+        outcome.reach,
+        Reach::Changes,
+        "a look at what drains is not one at everything"
+    );
     assert_eq!(node.draining().values().sum::<u64>(), 1);
 
     let outcome = node.pass(at(160)).unwrap();

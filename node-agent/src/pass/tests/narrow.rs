@@ -41,9 +41,9 @@ fn a_weight_is_one_change_and_one_status() {
     assert_eq!((outcome.reach, outcome.done.len()), (Reach::Changes, 1));
     let outcome = pass(&mut node, &both(DIRECTOR));
     assert_eq!(
-        (outcome.reach, outcome.done.len()),
-        (Reach::Everything, 0),
-        "nothing was said to have changed"
+        (outcome.reach, outcome.done.len(), outcome.statuses.len()),
+        (Reach::Changes, 0, 0),
+        "nothing has changed, as where it was looked how far a drain is"
     );
 }
 

@@ -355,11 +355,15 @@ fn case_14_source_ports_are_said_to_be_low_before_they_are_used_up() {
         port: 80,
     };
     let rs2 = DestinationKey::new("192.168.56.40".parse().unwrap(), 8080);
-    let said = |outcome: &Outcome| find(&status(outcome).conditions, SOURCE_PORTS_LOW).map(|c| c.message.clone());
+    let said = |node: &TestNode| {
+        let conditions = &node.statuses[&key()].conditions;
+        find(conditions, SOURCE_PORTS_LOW).map(|c| c.message.clone())
+    };
     let audited = |node: &mut TestNode, active, pool: &str| {
         node.kernel().set_active(web, rs2, active);
         let differs = node.audit(1);
-        (differs, said(&pass(node, &api(&format!("{NAT}{pool}")))))
+        pass(node, &api(&format!("{NAT}{pool}")));
+        (differs, said(node))
     };
     pass(&mut node, &api(NAT));
     node.audit(1);

@@ -24,7 +24,8 @@ impl Looked<'_> {
     /// Members that pass their health checks, or serve until these have found out something, by the word of every director.
     pub(super) fn healthy(&self) -> BTreeSet<&str> {
         let is_up = |director: &&StoredPlacement, member: &Member| {
-            match self.view.health_fact(director, &member.name, &member.addresses) {
+            let fact = self.view.health_fact(director, &member.name, &member.addresses);
+            match fact {
                 HealthFact::Up => true,
                 HealthFact::Pending { serves } => serves,
                 HealthFact::Down(_) | HealthFact::Unknown => false,
