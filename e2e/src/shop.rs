@@ -149,6 +149,14 @@ pub fn example(name: &str) -> Result<String> {
 /// When something does not come about in time.
 pub fn serve(scene: &Scene, name: &str, service: &str) -> Result<Duration> {
     scene.apply(&example(name)?)?;
+    all_serve(scene, service)
+}
+
+/// Waits until a service of the shop is ready, and every real server that it matches serves.
+///
+/// # Errors
+/// When something does not come about in time.
+pub fn all_serve(scene: &Scene, service: &str) -> Result<Duration> {
     let took = ready(scene, service)?;
     let all = |counts: Counts| counts.matched == counts.prepared && counts.prepared == counts.healthy;
     Ok(took + counted(scene, service, "every real server serves", all)?)
@@ -201,7 +209,7 @@ pub fn services_gone(scene: &Scene) -> Result<()> {
     let what = "no placement of a service is left";
     scene
         .control_plane()
-        .wait_for(what, LIMIT, &["placements", "-A"], gone)
+        .wait_for(what, 2 * LIMIT, &["placements", "-A"], gone)
         .map(drop)
 }
 

@@ -194,6 +194,12 @@ impl Topology {
     /// When the guest refuses something.
     pub fn reboot(&self, name: &str) -> Result<()> {
         let plan = lock(&self.hosts).get(name).context("no such host")?.0.clone();
+        // Their other ends stay in networks that stay, until the kernel gets to them.
+        let ends = plan.links.iter().enumerate();
+        let ends: String = ends
+            .map(|(at, (lan, last))| format!("ip -n lan{lan} link delete p-{last}-{at}\n"))
+            .collect();
+        self.guest.run(&Program::shell(&ends))?;
         remove(&self.guest, &[name.to_owned()])?;
         self.add(&[plan])
     }

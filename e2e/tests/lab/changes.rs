@@ -166,10 +166,14 @@ fn another_vip(scene: &Scene, client: &Host) -> Result<()> {
     let dir1 = scene.host("dir1")?;
     let service = format!("-A -t {NEXT_VIP}:80");
     let arrived = || {
-        shop::table(&dir1, "only the new VIP is served", |lines| {
+        let took = shop::table(&dir1, "only the new VIP is served", |lines| {
             let services: Vec<_> = lines.iter().filter(|line| line.starts_with("-A")).collect();
             services.len() == 1 && services[0].starts_with(&service) && lines.len() == 2
-        })
+        })?;
+        let rs1 = scene.host("rs1")?;
+        let gone = || Ok((!oracle::has_address(&rs1, "lo", VIP)?).then_some(()));
+        clock::until("rs1 has let go of the old VIP", LIMIT, gone)?;
+        Ok(took)
     };
     let writes = watched(scene, "VIP .100 → .101", change, arrived)?;
     // Each of them takes the new VIP at its own pace. When the director has let go of the old one before rs1 is seen ready for

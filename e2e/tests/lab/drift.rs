@@ -1,7 +1,7 @@
 //! Somebody else changes what is ours: how soon is it as it was? And is what is theirs left alone?
 
 #[path = "drift/rows.rs"]
-mod rows;
+pub(crate) mod rows;
 #[path = "drift/table.rs"]
 mod table;
 

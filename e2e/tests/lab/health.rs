@@ -274,19 +274,10 @@ fn answers(scene: &Scene, director: &Host) -> Result<()> {
     shop::table(director, "nobody passes", |lines| lines.len() == 1)?;
     let message = said(scene, "Healthy", "False", "status 200, not 204")?;
     scene.step(&format!("an answer that is not expected: {message}"));
-    let ready = scene.control_plane().kubectl(
-        &[
-            "-n",
-            "shop",
-            "get",
-            "ivs",
-            "web",
-            "-o",
-            "jsonpath={.status.conditions[?(@.type==\"Ready\")].reason}",
-        ],
-        None,
-    )?;
-    ensure!(ready == "NoRealServers", "Ready says {ready}");
+    let condition = ("Ready", "False", "NoRealServers");
+    scene
+        .control_plane()
+        .wait_until_said("shop", "virtualservice/web", condition, "")?;
     scene.apply(&service(
         "[80]",
         &format!("[{{http: {{path: /x, host: shop.example}}, {PACE}}}]"),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use e2e::capture::Capture;
+use e2e::clock;
 use e2e::netlink_capture;
 use e2e::oracle;
 use e2e::process::Signal;
@@ -131,9 +132,13 @@ fn hand_made_director(scene: &Scene) -> Result<()> {
         macs.into_iter().collect::<Vec<_>>() == [dir1.mac()?],
         "others answer, too"
     );
-    let counters = oracle::counters(&dir1)?;
-    let web = counters[&format!("TCP {VIP}:80")];
-    ensure!((web.connections, web.packets_out) == (20, 0), "{counters:?}");
+    // The kernel adds them up every two seconds.
+    let counted = || {
+        let web = oracle::counters(&dir1)?[&format!("TCP {VIP}:80")];
+        Ok((web.connections >= 20).then_some(web))
+    };
+    let (web, _) = clock::until("20 connections were counted", Duration::from_secs(10), counted)?;
+    ensure!((web.connections, web.packets_out) == (20, 0), "{web:?}");
 
     let answers = traffic::udp_requests(&client, VIP, 53, 6)?;
     scene.step(&format!("6 datagrams: {answers}"));

@@ -30,7 +30,7 @@ const DRAIN: Duration = Duration::from_secs(20);
 /// Through both real servers together.
 const DOWNLOADS: usize = 100;
 /// From a deadline to the eye of the test, on an emulated processor.
-const SLACK: Duration = Duration::from_secs(4);
+const SLACK: Duration = Duration::from_secs(6);
 
 const GROUP: &str = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n---\n\
     apiVersion: lvs-operator.io/v1alpha1\nkind: DirectorGroup\nmetadata: {name: default}\nspec:\n  \

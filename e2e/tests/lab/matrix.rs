@@ -106,7 +106,7 @@ fn matrix(scene: &Scene, network: Network) -> Result<()> {
         let begin = clock::now();
         let verdicts = if *step == Step::Serve {
             for row in network.rows() {
-                shop::ready(scene, row.service)?;
+                shop::all_serve(scene, row.service)?;
             }
             let found = evidence::gathered(scene, network, &cells)?;
             let line = |(cell, evidence): (&Cell, Evidence)| Line {

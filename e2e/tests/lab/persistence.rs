@@ -58,7 +58,7 @@ fn kinds(scene: &Scene) -> Result<()> {
     let before = shop::open(scene, &topology::one_lan(&NODES), &AgentOptions::default())?;
     scene.apply(&shop::example("persistence")?)?;
     for service in ["any-port", "per-port", "across-ports", "by-mark"] {
-        shop::ready(scene, service)?;
+        shop::all_serve(scene, service)?;
     }
     let (client, director) = (scene.host("client")?, scene.host("dir1")?);
     director.shell(MARKS)?;

@@ -43,7 +43,7 @@ fn keep_their_rules(scene: &Scene) -> Result<()> {
     }
     scene.apply(&manifests())?;
     for scheduler in SCHEDULERS {
-        shop::ready(scene, scheduler)?;
+        shop::all_serve(scene, scheduler)?;
     }
     let client = scene.host("client")?;
     let more: String = CLIENTS
@@ -87,8 +87,10 @@ fn manifests() -> String {
             (0..count).map(|more| format!("{{address: 192.168.56.{}}}", vip(scheduler) + more)).collect();
         format!(
             "{head}\nkind: VirtualService\nmetadata: {{name: {scheduler}, namespace: shop}}\nspec:\n  addresses: [{}]\n\
-             \x20 ports: [{{port: {ECHO}}}]\n  scheduler: {scheduler}\n  realServerSelector: {{matchLabels: {{app: echo}}}}\n",
-            vips.join(", ")
+             \x20 ports: [{{port: {ECHO}}}]\n  scheduler: {scheduler}\n  realServerSelector: {{matchLabels: {{app: echo}}}}\n{}",
+            vips.join(", "),
+            // Long enough for all schedulers to be looked at, one after the other.
+            if scheduler == "dh" { "" } else { "  drain: {timeoutSeconds: 240}\n" }
         )
     });
     let group = format!(

@@ -11,6 +11,7 @@ use e2e::topology;
 use e2e::traffic::{self, RunningClient};
 use e2e::{clock, netlink_capture, oracle};
 
+use crate::drift::rows::WORDS;
 use crate::shop::{self, LIMIT, NODES};
 
 pub(crate) const TESTS: &[(&str, Test)] = &[
@@ -36,12 +37,16 @@ fn agents_and_api_server(scene: &Scene) -> Result<()> {
     let control_plane = scene.control_plane();
     control_plane.stop_api_server(Signal::Kill)?;
     restart_quietly(scene, "the same without an API server")?;
-    let (rs1, took) = (scene.host("rs1")?, Duration::from_millis(500));
-    let lost = format!("ip address del {VIP}/32 dev lo");
-    let found = format!("ip -o address show dev lo | grep -q {VIP}");
+    let rs1 = scene.host("rs1")?;
+    let lost = format!("{WORDS}; ip address del {VIP}/32 dev lo");
+    let found = format!("has /proc/net/fib_trie {VIP}");
     let healed = oracle::healed_after(&rs1, &lost, &found, LIMIT)?;
     scene.step(&format!("a VIP deleted meanwhile: back after {healed:.2?}"));
-    ensure!(healed <= took, "without an API server it took {healed:?}");
+    // How fast it is where nothing else happens is for the table of drift; no audit is so fast.
+    ensure!(
+        healed <= Duration::from_secs(2),
+        "without an API server it took {healed:?}"
+    );
     thread::sleep(API_AWAY.saturating_sub(begin.elapsed()));
     ensure!(
         oracle::ipvs(&*scene.host("dir1")?)?.len() == 3,
@@ -91,6 +96,9 @@ fn operators(scene: &Scene) -> Result<()> {
     let before = shop::open(scene, &topology::one_lan(&NODES), &options)?;
     shop::add_host(scene, "rs3", 50, &options)?;
     shop::serve(scene, "dr", "web")?;
+    // One client makes all connections: what it finds at a port of its former ones is for the tests of source ports.
+    let director = scene.host("dir1")?;
+    director.run("sysctl -qw net.ipv4.vs.conn_reuse_mode=3")?;
     let running = RunningClient::start(&*scene.host("client")?, URL, PER_SECOND)?;
     two_at_once(scene)?;
     killed_in_a_burst(scene)?;
@@ -99,6 +107,7 @@ fn operators(scene: &Scene) -> Result<()> {
     answers.expect_all()?;
     away(scene)?;
     scene.delete(&shop::real_server("rs3"))?;
+    director.run("sysctl -qw net.ipv4.vs.conn_reuse_mode=1")?;
     shop::close(scene, "dr", &before)
 }
 

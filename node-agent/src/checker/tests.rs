@@ -270,7 +270,7 @@ async fn what_went_astray_is_no_evidence() {
     let checker = start(Memory::read(folder.path(), "this"));
     let patient = Pace {
         initial: Verdict::Up,
-        timeout: Duration::from_millis(300),
+        timeout: Duration::from_millis(600),
         retries: 0,
         ..quick()
     };

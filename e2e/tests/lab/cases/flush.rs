@@ -21,9 +21,9 @@ use crate::shop::{self, LIMIT};
 /// Three services of three ports, with two, one and two destinations a port.
 const ENTRIES: usize = 3 * 3 + 3 * (2 + 1 + 2);
 const ROUNDS: u32 = 3;
-/// A repair takes half a second and TCP sends again after 0.2, 0.6 and 1.4 s; a repair of a busy machine takes longer, and
-/// the next time is 3 s.
-const STALL: Duration = Duration::from_millis(3200);
+/// A repair takes half a second and TCP sends again after 0.2, 0.6 and 1.4 s, and as many round trips later; a repair of a busy
+/// machine takes longer, and the next time is 3.0 s and 15 round trips. The one after that is 6.2 s.
+const STALL: Duration = Duration::from_millis(4000);
 const NODEST: &str = "net.ipv4.vs.expire_nodest_conn";
 
 pub(super) fn flush(scene: &Scene) -> Result<()> {

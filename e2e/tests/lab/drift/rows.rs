@@ -75,8 +75,9 @@ pub(crate) fn flushes() -> Vec<Row> {
 }
 
 pub(crate) fn others() -> Vec<Row> {
-    // Links late: a director whose addresses come and go is other news for the real servers' hosts, too.
-    [services(), tunnels(), nftables(), addresses(), sysctls()]
+    // Links late: a director whose addresses come and go is other news for the real servers' hosts, too. Not right behind
+    // what is of nftables: the director reads that back, for a second, before it looks at anything else.
+    [services(), nftables(), tunnels(), addresses(), sysctls()]
         .into_iter()
         .flatten()
         .collect()

@@ -5,15 +5,18 @@ use e2e::guest_process::GuestProcess;
 use e2e::process::Signal;
 use e2e::program::Program;
 use e2e::snapshot::Snapshot;
+use e2e::traffic::Failure;
 
 use super::*;
 
 pub(super) fn nodes_that_go(scene: &Scene) -> Result<()> {
     let (before, client) = open(scene, &NODES)?;
     nobodys_placement(scene)?;
-    // Of a real server.
+    // Of a real server. It is taken out at once, as one that is off: who is being answered by it then is cut.
+    scene.host("dir1")?.run("sysctl -qw net.ipv4.vs.conn_reuse_mode=3")?;
     scene.control_plane().kubectl(&["delete", "node", "rs2"], None)?;
     let took = table(scene, "dir1", &entries(VIP, &["192.168.56.30"]))?;
+    let out = scene.guest().clock()?;
     scene.step(&format!(
         "rs2 is out of the table {:.1} s after its Node was deleted",
         took.as_secs_f64()
@@ -28,7 +31,15 @@ pub(super) fn nodes_that_go(scene: &Scene) -> Result<()> {
     said(scene, "virtualservice/web", ("Ready", "True", "Ok"), "left out: rs2")?;
     returns(scene, "rs2")?;
     table(scene, "dir1", &entries(VIP, &["192.168.56.30", "192.168.56.40"]))?;
-    undisturbed(scene, client)?;
+    let answers = client.stop()?;
+    scene.step(&format!("the running client: {answers}"));
+    let began = |failure: &Failure| failure.clock_milliseconds.saturating_sub(failure.waited_milliseconds);
+    let (cut, lost): (Vec<_>, Vec<_>) = answers
+        .failed
+        .iter()
+        .partition(|failure| u128::from(began(failure)) < out.as_millis());
+    ensure!(lost.is_empty() && cut.len() <= 1, "{answers}");
+    scene.host("dir1")?.run("sysctl -qw net.ipv4.vs.conn_reuse_mode=1")?;
     // Of the director: whoever deletes it says that it is off, so an agent that lives and hears of it takes the VIP back.
     scene.control_plane().kubectl(&["delete", "node", "dir1"], None)?;
     no_placement_of(scene, "dir1")?;

@@ -88,6 +88,12 @@ pub(super) fn direct(scene: &Scene) -> Result<()> {
     by_its_own_address(scene, &director, &rs1)?;
     let lost6 = format!("ip -6 address del {VIP6}/128 dev lo");
     scene.apply(&service("DR", BOTH_VIPS, "http: {}"))?;
+    // The bound is that of a probe, and begins when there are any.
+    let steered = || {
+        let is_ready = oracle::probe_services(&director)?.len() == 8 && oracle::sysctl(&director, ACCEPT_LOCAL)? == "1";
+        Ok(is_ready.then_some(()))
+    };
+    clock::until("probes go by the path again", shop::LIMIT, steered)?;
     out(scene, &director, &rs1, &lost6, VIP6)?;
     scene.start_agent_again("rs1", &AgentOptions::default())?;
     in_both(&director)?;

@@ -55,8 +55,9 @@ pub(crate) fn gathered(scene: &Scene, network: Network, cells: &[Cell]) -> Resul
         .map(|cell| Ok((cell.endpoint()?, REQUESTS)))
         .collect::<Result<_>>()?;
     let capture = Capture::start(&client, "eth0", "ip or ip6")?;
-    let answers = traffic::ask(&client, &wanted)?;
+    let mut answers = traffic::ask(&client, &wanted)?;
     let frames = capture.stop()?.lines("")?;
+    once_more(scene, &wanted, &mut answers)?;
     let vips: BTreeSet<String> = cells.iter().map(|cell| cell.row.vip(cell.family)).collect();
     let neighbours = oracle::neighbour_answers(&client, &vips.into_iter().collect::<Vec<_>>())?;
     let all_counted = || {
@@ -92,10 +93,26 @@ pub(crate) fn gathered(scene: &Scene, network: Network, cells: &[Cell]) -> Resul
     cells.iter().map(of).collect()
 }
 
+/// Asks those again, alone, that were not answered in turn: who comes by the port of a former connection meets its server.
+fn once_more(scene: &Scene, wanted: &[(Endpoint, u32)], answers: &mut BTreeMap<Endpoint, Answers>) -> Result<()> {
+    for (endpoint, number) in wanted {
+        let Some(found) = answers.get(endpoint).filter(|found| !is_even(found)) else {
+            continue;
+        };
+        let known = scene.host("dir1")?.run("cat /proc/net/ip_vs_conn")?;
+        scene.step(&format!("{endpoint} out of turn: {found}; IPVS knows:\n{known}"));
+        answers.extend(traffic::ask(&*scene.host("client")?, &[(*endpoint, *number)])?);
+    }
+    Ok(())
+}
+
+fn is_even(answers: &Answers) -> bool {
+    answers.by_server.values().collect::<BTreeSet<_>>().len() == 1
+}
+
 /// Those that answered, when all did in turn; else what happened.
 fn servers(answers: &Answers) -> String {
-    let even = answers.by_server.values().collect::<BTreeSet<_>>().len() == 1;
-    if even && answers.failed.is_empty() {
+    if is_even(answers) && answers.failed.is_empty() {
         return answers.by_server.keys().cloned().collect::<Vec<_>>().join(", ");
     }
     answers.to_string()
