@@ -310,6 +310,9 @@ impl<K: Kernel, J: Journal> Agent<K, J> {
                 self.metrics.count_mismatch();
                 self.want(Cause::Drift);
             }
+            if self.node.answers_are_shut_out() {
+                self.want(Cause::Drift);
+            }
         }
         if self.clocks.slice <= now {
             self.clocks.slice = now + SLICE;

@@ -26,7 +26,7 @@ mod services;
 pub use change::{ServiceChange, service_change};
 pub use decapsulation::way_to;
 pub use host::hosted;
-pub use probes::{is_for_probes, open};
+pub use probes::{is_for_probes, let_in, open};
 pub use ruleset::retired;
 pub use services::keys;
 pub(crate) use services::{destinations, port as destination_port, way};

@@ -23,7 +23,7 @@ use self::narrow::Ground;
 use self::reading::Stale;
 use self::regime::Regime;
 use crate::checks::Ways;
-use crate::desired::{Desired, desired, keys, open};
+use crate::desired::{Desired, desired, keys, let_in, open};
 use crate::kernel::{Kernel, KernelError};
 use crate::ledger::{Entry, Journal, Ledger};
 use crate::observed::{GuePorts, Ipvs, Observed};
@@ -59,6 +59,8 @@ pub struct Node<K, J> {
     regime: Regime,
     /// The ways of probes that are open since the last pass over everything.
     ways: Ways,
+    /// The knobs that let their answers in.
+    lets_in: BTreeSet<Sysctl>,
 }
 
 /// What a pass did.
@@ -109,6 +111,7 @@ impl<K: Kernel, J: Journal> Node<K, J> {
             audit: Audit::default(),
             knobs: BTreeSet::new(),
             ways: Ways::default(),
+            lets_in: BTreeSet::new(),
         }
     }
 
@@ -252,6 +255,10 @@ impl<K: Kernel, J: Journal> Node<K, J> {
         let residue = self.plan(&desired);
         self.settle(&desired)?;
         self.ways = open(&desired.ways, &desired.state, &self.observed, &residue);
+        let knobs = let_in(&desired.state).map(|(sysctl, _)| sysctl);
+        // The greater of the two counts.
+        let each = knobs.flat_map(|sysctl| [sysctl.clone(), Sysctl::of_all(sysctl.knob)]);
+        self.lets_in = each.collect();
         let (done, refusals) = executed;
         let evidence = Evidence {
             desired: &desired,

@@ -137,15 +137,18 @@ fn digest(way: &Way) -> u32 {
     u32::try_from(upper ^ lower).unwrap_or_default()
 }
 
+/// The knobs that let in what real servers answer to the VIP, and what is asked of each.
+pub fn let_in(desired: &KernelState) -> impl Iterator<Item = (&Sysctl, Requirement)> {
+    let all = desired.sysctls.iter().map(|(sysctl, requirement)| (sysctl, *requirement));
+    all.filter(|(sysctl, requirement)| sysctl.knob == Knob::AcceptLocal || *requirement == NOT_STRICT)
+}
+
 /// The ways as the kernel was read to have them after a pass. What one needs and the kernel refused leaves it unsteered: a
 /// real server is then probed by its own address, and the Placement says what was refused.
 pub fn open(ways: &Ways, desired: &KernelState, observed: &Observed, residue: &Plan) -> Ways {
     let is_unguarded = |(_, change): &(_, Change)| matches!(change, Change::GrowRuleset(_));
     let is_guarded = observed.nftables.table().is_some() && !residue.steps.iter().any(is_unguarded);
-    let sysctls = desired.sysctls.iter();
-    let mut lets_in =
-        sysctls.filter(|(sysctl, requirement)| sysctl.knob == Knob::AcceptLocal || **requirement == NOT_STRICT);
-    let lets_in = lets_in.all(|(sysctl, requirement)| observed.fulfils(sysctl, *requirement));
+    let lets_in = let_in(desired).all(|(sysctl, requirement)| observed.fulfils(sysctl, requirement));
     let is_there = |way: &Way, mark: u32| {
         let key = ServiceKey::firewall_mark(way.family, mark);
         let read = observed.ipvs.table().zip(key);

@@ -63,6 +63,16 @@ impl<K: Kernel, J: Journal> Node<K, J> {
         differs
     }
 
+    /// The cheap look, too: whether a knob is not as we know it that lets in what real servers answer to probes by the path. The
+    /// kernel tells of none, and until the next audit all of them would be taken for dead.
+    pub fn answers_are_shut_out(&mut self) -> bool {
+        let (kernel, observed) = (&mut self.kernel, &self.observed);
+        let mut knobs = self.lets_in.iter();
+        let differs = knobs.any(|knob| kernel.sysctl(knob).is_ok_and(|read| read != observed.sysctl(knob)));
+        self.stale.sysctls |= differs;
+        differs
+    }
+
     /// One slice of the audit, of `slices` that make a round. The first slice of a round reads the services and the
     /// sysctls; each one reads its share of the destinations. Says whether the picture was wrong.
     pub fn audit(&mut self, slices: usize) -> bool {

@@ -9,6 +9,8 @@ use super::{AUDIT, Client};
 
 /// The cheap look, twice a second, and a pass.
 const FLUSH: Duration = Duration::from_millis(1500);
+/// The same look, at a knob; and a pass over everything.
+const BY_LOOK: Duration = Duration::from_millis(2500);
 /// The kernel notifies.
 const AT_ONCE: Duration = Duration::from_millis(500);
 /// The kernel notifies, too, but only nft can tell what is there: under emulation it takes a second to start, to list the
@@ -229,8 +231,11 @@ fn sysctls() -> Vec<Row> {
         sysctl("rs1", "net.ipv4.conf.$D.rp_filter", [1, 2], &[Client::Tun]),
         sysctl("dir1", "net.ipv4.conf.all.send_redirects", [1, 0], &[]),
         sysctl("dir1", "net.ipv4.conf.eth0.send_redirects", [1, 0], &[]),
-        // Only what the director asks itself is not answered then.
-        sysctl("dir1", "net.ipv4.conf.eth0.accept_local", [0, 1], &[]),
+        // Only what the director asks itself is not answered then: found before a real server is taken for dead.
+        Row {
+            within: BY_LOOK,
+            ..sysctl("dir1", "net.ipv4.conf.eth0.accept_local", [0, 1], &[])
+        },
         sysctl("dir1", "net.ipv4.conf.eth0.forwarding", [0, 1], &[Client::FullNat]),
         sysctl("dir1", "net.ipv6.conf.all.forwarding", [0, 1], &[Client::FullNatIpv6]),
         sysctl("dir1", "net.ipv6.conf.eth0.accept_ra", [1, 2], &[]),

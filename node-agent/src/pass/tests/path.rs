@@ -130,6 +130,27 @@ fn an_administrators_accept_local_stays() {
     assert!(steering(&node)[0].contains(" from 192.168.56.10"));
 }
 
+/// Else all real servers that are asked by the path would be taken for dead until the next audit.
+#[test]
+fn a_knob_that_lets_answers_in_is_looked_at_between_audits() {
+    let mut node = node();
+    pass(&mut node, &api(&checked(DIRECTOR)));
+    assert!(!node.answers_are_shut_out());
+    node.kernel().set_sysctl(Sysctl::on("eth0", Knob::AcceptLocal), 0);
+    assert!(node.answers_are_shut_out());
+    check(
+        &pass(&mut node, &api(&checked(DIRECTOR))).done,
+        &expect![[r"
+            sysctl -w net.ipv4.conf.eth0.accept_local=1
+        "]],
+    );
+    assert!(!node.answers_are_shut_out());
+    // What nobody is asked by is an audit's to find.
+    pass(&mut node, &api(DIRECTOR));
+    node.kernel().set_sysctl(Sysctl::on("eth0", Knob::AcceptLocal), 1);
+    assert!(!node.answers_are_shut_out());
+}
+
 /// What it sent to a real server without the VIP would come to the director that has it, who would balance it.
 #[test]
 fn a_director_without_the_vip_asks_real_servers_at_their_own_addresses() {
