@@ -139,7 +139,10 @@ fn digest(way: &Way) -> u32 {
 
 /// The knobs that let in what real servers answer to the VIP, and what is asked of each.
 pub fn let_in(desired: &KernelState) -> impl Iterator<Item = (&Sysctl, Requirement)> {
-    let all = desired.sysctls.iter().map(|(sysctl, requirement)| (sysctl, *requirement));
+    let all = desired
+        .sysctls
+        .iter()
+        .map(|(sysctl, requirement)| (sysctl, *requirement));
     all.filter(|(sysctl, requirement)| sysctl.knob == Knob::AcceptLocal || *requirement == NOT_STRICT)
 }
 
