@@ -201,6 +201,9 @@ impl From<&Change> for IpvsMessage {
     }
 }
 
+/// Of a service, or of a destination: sixty thousand lists are not grown step by step.
+const MOST_ATTRIBUTES: usize = 12;
+
 fn identity(service: &ServiceIdentity) -> Vec<ServiceAttribute> {
     let ServiceIdentity {
         family,
@@ -209,7 +212,8 @@ fn identity(service: &ServiceIdentity) -> Vec<ServiceAttribute> {
         address,
         port,
     } = service;
-    let mut attributes = vec![ServiceAttribute::Family(*family)];
+    let mut attributes = Vec::with_capacity(MOST_ATTRIBUTES);
+    attributes.push(ServiceAttribute::Family(*family));
     match mark {
         Some(mark) => attributes.push(ServiceAttribute::FirewallMark(*mark)),
         None => attributes.extend([
@@ -248,7 +252,8 @@ fn full_service(service: &ServiceIdentity, settings: &ServiceSettings) -> Vec<Se
 
 fn destination_identity(destination: &DestinationIdentity) -> Vec<DestinationAttribute> {
     let DestinationIdentity { family, address, port } = destination;
-    let mut attributes: Vec<_> = family.map(DestinationAttribute::Family).into_iter().collect();
+    let mut attributes = Vec::with_capacity(MOST_ATTRIBUTES);
+    attributes.extend(family.map(DestinationAttribute::Family));
     attributes.push(DestinationAttribute::Address(*address));
     attributes.push(DestinationAttribute::Port(*port));
     attributes

@@ -53,11 +53,20 @@ impl GenericSocket {
 
     /// Sends requests, in order and in few sends. One result for each, as the kernel said it.
     pub(super) fn batch<F: GenlFamily + Emitable>(&mut self, messages: &[F]) -> Vec<Result<(), KernelError>> {
-        let number = match self.number() {
-            Ok(number) => number,
-            Err(error) => return vec![Err(error); messages.len()],
-        };
-        let mut results = self.send(number, messages);
+        match self.number() {
+            Ok(number) => self.send(number, messages, &requests(number, messages)),
+            Err(error) => vec![Err(error); messages.len()],
+        }
+    }
+
+    /// As [`GenericSocket::batch`], of requests that were made before, by [`requests`] with this number.
+    pub(super) fn send<F: GenlFamily + Emitable>(
+        &mut self,
+        number: u16,
+        messages: &[F],
+        requests: &[Message],
+    ) -> Vec<Result<(), KernelError>> {
+        let mut results = self.socket.batch(requests);
         let doubtful = |result: &Result<(), KernelError>| result.as_ref().is_err_and(may_be_another_family);
         if !results.iter().any(doubtful) {
             return results;
@@ -69,7 +78,7 @@ impl GenericSocket {
         for (message, result) in messages.iter().zip(&mut results) {
             if doubtful(result) {
                 *result = match &again {
-                    Ok(now) => self.send(*now, std::slice::from_ref(message)).remove(0),
+                    Ok(now) => self.socket.batch(&[request(*now, message)]).remove(0),
                     Err(error) => Err(error.clone()),
                 };
             }
@@ -77,12 +86,8 @@ impl GenericSocket {
         results
     }
 
-    fn send<F: GenlFamily + Emitable>(&mut self, number: u16, messages: &[F]) -> Vec<Result<(), KernelError>> {
-        let requests: Vec<_> = messages.iter().map(|message| request(number, message)).collect();
-        self.socket.batch(&requests)
-    }
-
-    fn number(&mut self) -> Result<u16, KernelError> {
+    /// The family's number in this boot.
+    pub(super) fn number(&mut self) -> Result<u16, KernelError> {
         match self.number {
             Some(number) => Ok(number),
             None => self.resolve(),
@@ -109,6 +114,11 @@ fn family(socket: &mut Socket, name: &str) -> Result<Option<u16>, KernelError> {
     let number = answer?.iter().find_map(|reply| family_id(&reply.payload));
     let number = number.ok_or_else(|| KernelError::Io(format!("nlctrl named no number for the family {name}")))?;
     Ok(Some(number))
+}
+
+/// Requests to the family of this number, as they are sent.
+pub(super) fn requests<F: GenlFamily + Emitable>(family: u16, messages: &[F]) -> Vec<Message> {
+    messages.iter().map(|message| request(family, message)).collect()
 }
 
 /// A request to the family of this number.

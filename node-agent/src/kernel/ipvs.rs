@@ -1,5 +1,8 @@
 //! IPVS over generic netlink, and the one socket option that is faster than it.
 
+use std::sync::mpsc;
+use std::thread;
+
 use ::ipvs::message::{DestinationReply, ServiceReply};
 use ::ipvs::{Errno, Family, IpvsMessage, ServiceKey, Timeouts};
 use netlink_packet_core::ParseableParametrized;
@@ -7,7 +10,7 @@ use netlink_packet_generic::{GenlFamily, GenlHeader};
 
 use super::KernelError;
 use super::answer;
-use super::generic::GenericSocket;
+use super::generic::{GenericSocket, requests};
 use super::socket::{BATCH, Message, Socket};
 
 mod count;
@@ -81,13 +84,10 @@ impl IpvsSocket {
 
     /// Sends changes, in order and in few sends. One result for each: a deletion of what is gone is done.
     pub fn apply(&mut self, changes: &[&::ipvs::Change]) -> Vec<Result<(), KernelError>> {
-        // Messages are made for one send at a time: sixty thousand at once are memory that was never touched before, and
-        // cost more than the kernel's part.
-        let mut results = Vec::with_capacity(changes.len());
-        for chunk in changes.chunks(BATCH) {
-            let messages: Vec<_> = chunk.iter().map(|change| IpvsMessage::from(*change)).collect();
-            results.extend(self.execute(&messages));
-        }
+        let results = match self.socket.number() {
+            Ok(number) => self.send(number, changes),
+            Err(error) => vec![Err(error); changes.len()],
+        };
         let results = results.into_iter().zip(changes);
         results
             .map(|(result, change)| match result {
@@ -95,6 +95,36 @@ impl IpvsSocket {
                 other => other,
             })
             .collect()
+    }
+
+    /// The kernel executes while it is sent to, which takes as long as the making of the messages: where there are several
+    /// sends, the next one is made meanwhile, by another processor. One at a time: sixty thousand messages at once are memory
+    /// that was never touched before, and cost more than the kernel's part.
+    fn send(&mut self, number: u16, changes: &[&::ipvs::Change]) -> Vec<Result<(), KernelError>> {
+        let make = move |chunk: &[&::ipvs::Change]| {
+            let messages: Vec<_> = chunk.iter().map(|change| IpvsMessage::from(*change)).collect();
+            let requests = requests(number, &messages);
+            (messages, requests)
+        };
+        let mut results = Vec::with_capacity(changes.len());
+        let mut take = |(messages, requests): (Vec<IpvsMessage>, Vec<Message>)| {
+            results.extend(self.socket.send(number, &messages, &requests));
+        };
+        let chunks = changes.chunks(BATCH);
+        thread::scope(|scope| {
+            let (give, made) = mpsc::sync_channel(1);
+            let ahead = chunks.clone();
+            // Nobody takes any more only when this panics.
+            let making = move || ahead.map(make).all(|next| give.send(next).is_ok());
+            let maker = thread::Builder::new().name("ipvs-messages".to_owned());
+            let spawned = (chunks.len() > 1).then(|| maker.spawn_scoped(scope, making));
+            match spawned {
+                Some(Ok(_)) => made.into_iter().for_each(&mut take),
+                // One send, or no room for a thread.
+                None | Some(Err(_)) => chunks.map(make).for_each(&mut take),
+            }
+        });
+        results
     }
 
     /// Sends requests, in order and in few sends. One result for each, as the kernel said it.
