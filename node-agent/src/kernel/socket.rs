@@ -154,7 +154,9 @@ impl Socket {
     /// Sends all in one datagram; `last` are flags of the last message. Returns the first sequence number.
     fn send(&mut self, requests: &[Message], last: u16) -> Result<u32, KernelError> {
         let first = self.sequence.wrapping_add(1);
-        let lengths = requests.iter().map(|request| HEADER + request.payload.len().next_multiple_of(4));
+        let lengths = requests
+            .iter()
+            .map(|request| HEADER + request.payload.len().next_multiple_of(4));
         let mut bytes = Vec::with_capacity(lengths.sum());
         for (index, request) in requests.iter().enumerate() {
             self.sequence = self.sequence.wrapping_add(1);
