@@ -152,6 +152,19 @@ pub fn serve(scene: &Scene, name: &str, service: &str) -> Result<Duration> {
     all_serve(scene, service)
 }
 
+/// Sets what a director does with a client that uses a source port again. It remembers a DR connection for two minutes after its
+/// end, and with 1, the kernel's default, sends that client to the same real server: one that is gone by now gets nothing
+/// (measured with ipvsadm alone: 23 of 2,000 requests of one client around 8 removals). With 3 it is scheduled anew (0 of 7,000).
+///
+/// # Errors
+/// When the director has no IPVS.
+pub fn set_conn_reuse_mode(director: &Host, mode: u8) -> Result<()> {
+    director.run(&format!("sysctl -qw {CONN_REUSE_MODE}={mode}")).map(drop)
+}
+
+/// The knob of [`set_conn_reuse_mode`].
+pub const CONN_REUSE_MODE: &str = "net.ipv4.vs.conn_reuse_mode";
+
 /// Waits until a service of the shop is ready, and every real server that it matches serves.
 ///
 /// # Errors

@@ -35,27 +35,38 @@ pub fn nginx(host: &Host, ports: &[u16]) -> Result<GuestProcess> {
         .iter()
         .map(|port| format!("listen {port}; listen [::]:{port};\n"))
         .collect();
-    let configuration = format!(
-        "worker_processes 1; pid {folder}/pid; error_log stderr notice;
-        events {{ worker_connections 512; }}
-        http {{
-            access_log off; keepalive_timeout 0; default_type text/plain;
-            client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
-            fastcgi_temp_path {folder}/fastcgi; uwsgi_temp_path {folder}/uwsgi;
-            scgi_temp_path {folder}/scgi;
+    let long = vec![b'x'; LONG_BYTES];
+    host.guest().write(&format!("{folder}/long"), 0o644, &long)?;
+    let http = format!(
+        "keepalive_timeout 0; default_type text/plain;
             add_header X-Server {name}; add_header X-Client $remote_addr;
             server {{
                 {listen} location / {{ return 200 \"{name}\\n\"; }}
                 location /long {{ root {folder}; limit_rate {LONG_RATE}; }}
-            }}
+            }}"
+    );
+    nginx_with(host, &folder, &http)
+}
+
+/// Starts an nginx with these words in its `http` block, and with all of its files in this folder.
+///
+/// # Errors
+/// When it does not start.
+pub fn nginx_with(host: &Host, folder: &str, http: &str) -> Result<GuestProcess> {
+    let configuration = format!(
+        "worker_processes 1; pid {folder}/pid; error_log stderr notice;
+        events {{ worker_connections 512; }}
+        http {{
+            access_log off;
+            client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
+            fastcgi_temp_path {folder}/fastcgi; uwsgi_temp_path {folder}/uwsgi;
+            scgi_temp_path {folder}/scgi;
+            {http}
         }}"
     );
-    let long = vec![b'x'; LONG_BYTES];
-    host.guest().write(&format!("{folder}/long"), 0o644, &long)?;
     let file = format!("{folder}/nginx.conf");
     host.guest().write(&file, 0o644, configuration.as_bytes())?;
-    let line = format!("nginx -p {folder} -c {file} -g daemon@off;");
-    let words = line.split(' ').map(|word| word.replace('@', " "));
+    let words = ["nginx", "-p", folder, "-c", &file, "-g", "daemon off;"];
     let process = host.start(Program::new(words), "nginx", false)?;
     process.wait_for("start worker process ", READY)?;
     Ok(process)

@@ -23,11 +23,6 @@ const HOSTS: [&str; 4] = ["dir1", "rs1", "rs2", "rs3"];
 /// After the change has arrived: whatever else it may set off happens within this.
 const AFTERMATH: Duration = Duration::from_millis(1500);
 const PER_SECOND: u32 = 25;
-/// A director remembers a DR connection for two minutes after its end. A client that uses its port again meanwhile is sent
-/// to the same real server, which may be gone by now: with 1, the kernel's default, its packets are dropped then (measured
-/// with ipvsadm alone: 23 of 2,000 requests of one client around 8 removals), with 3 it is scheduled anew (0 of 7,000).
-/// One client makes all connections here, so this is the difference between sometimes and never.
-const REUSE: &str = "net.ipv4.vs.conn_reuse_mode";
 
 fn arrive_alone_and_unnoticed(scene: &Scene) -> Result<()> {
     let options = AgentOptions::default();
@@ -37,7 +32,8 @@ fn arrive_alone_and_unnoticed(scene: &Scene) -> Result<()> {
     shop::serve(scene, "dr", "web")?;
     let client = scene.host("client")?;
     let dir1 = scene.host("dir1")?;
-    dir1.run(&format!("sysctl -qw {REUSE}=3"))?;
+    // One client makes all connections: this is the difference between losing some of them and none.
+    shop::set_conn_reuse_mode(&dir1, 3)?;
     let running = RunningClient::start(&client, &format!("http://{VIP}"), PER_SECOND)?;
 
     let change = r#"{"scheduler":"wrr"}"#;
@@ -83,7 +79,7 @@ fn arrive_alone_and_unnoticed(scene: &Scene) -> Result<()> {
     );
 
     another_vip(scene, &client)?;
-    dir1.run(&format!("sysctl -qw {REUSE}=1"))?;
+    shop::set_conn_reuse_mode(&dir1, 1)?;
     shop::close(scene, "dr", &before)
 }
 

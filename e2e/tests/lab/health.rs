@@ -80,7 +80,7 @@ fn failures(scene: &Scene) -> Result<()> {
     let rs1 = scene.host("rs1")?;
     // A client that uses a port again would follow it to its old real server for two minutes; one that is out of the table
     // gets nothing from there any more.
-    scene.host("dir1")?.run("sysctl -qw net.ipv4.vs.conn_reuse_mode=3")?;
+    shop::set_conn_reuse_mode(&*scene.host("dir1")?, 3)?;
     scene
         .host("client")?
         .run(&format!("ip address add {OTHER_CLIENT}/24 dev eth0"))?;

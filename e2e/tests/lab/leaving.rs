@@ -58,7 +58,7 @@ fn downloads(scene: &Scene) -> Result<()> {
     let (client, director) = (scene.host("client")?, scene.host("dir1")?);
     // Every ten seconds the client's kernel begins its source ports at another place (EPHEMERAL_PORT_SHUFFLE_PERIOD), which may be
     // where downloads were: one that uses such a port again would follow it to rs1.
-    director.run("sysctl -qw net.ipv4.vs.conn_reuse_mode=3")?;
+    shop::set_conn_reuse_mode(&director, 3)?;
     let echo = Endpoint::new(Transport::Tcp, VIP, ECHO)?;
     for name in ["rs1", "rs2"] {
         scene.keep(traffic::echo(&*scene.host(name)?, &[echo])?);
@@ -260,7 +260,7 @@ fn sorry(scene: &Scene) -> Result<()> {
     shop::add_host(scene, "rs3", 50, &options)?;
     shop::serve(scene, "drain", "web")?;
     let director = scene.host("dir1")?;
-    director.run("sysctl -qw net.ipv4.vs.conn_reuse_mode=3")?;
+    shop::set_conn_reuse_mode(&director, 3)?;
     let hosts = [scene.host("rs1")?, scene.host("rs2")?];
     let stop = |host: &Host| {
         host.shell(&format!("kill $(cat /run/nginx-{}/pid)", host.name))

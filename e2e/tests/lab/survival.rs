@@ -98,7 +98,7 @@ fn operators(scene: &Scene) -> Result<()> {
     shop::serve(scene, "dr", "web")?;
     // One client makes all connections: what it finds at a port of its former ones is for the tests of source ports.
     let director = scene.host("dir1")?;
-    director.run("sysctl -qw net.ipv4.vs.conn_reuse_mode=3")?;
+    shop::set_conn_reuse_mode(&director, 3)?;
     let running = RunningClient::start(&*scene.host("client")?, URL, PER_SECOND)?;
     two_at_once(scene)?;
     killed_in_a_burst(scene)?;
@@ -107,7 +107,7 @@ fn operators(scene: &Scene) -> Result<()> {
     answers.expect_all()?;
     away(scene)?;
     scene.delete(&shop::real_server("rs3"))?;
-    director.run("sysctl -qw net.ipv4.vs.conn_reuse_mode=1")?;
+    shop::set_conn_reuse_mode(&director, 1)?;
     shop::close(scene, "dr", &before)
 }
 

@@ -30,7 +30,7 @@ pub(super) fn hashing(scene: &Scene) -> Result<()> {
     }
     let (client, director) = (scene.host("client")?, scene.host("dir1")?);
     // A client that comes by a port of its former connection is scheduled anew.
-    director.run("sysctl -qw net.ipv4.vs.conn_reuse_mode=3")?;
+    shop::set_conn_reuse_mode(&director, 3)?;
     let more: String = (201..=216)
         .map(|last| format!("ip address add 192.168.56.{last}/24 dev eth0\n"))
         .collect();

@@ -8,9 +8,7 @@ use serde_json::json;
 
 use super::delete;
 use super::three_ways::{self, DR, FULL_NAT, real_server_of};
-use crate::shop;
-
-const REUSE: &str = "net.ipv4.vs.conn_reuse_mode";
+use crate::shop::{self, CONN_REUSE_MODE};
 
 pub(super) fn same_port(scene: &Scene) -> Result<()> {
     three_ways::open(scene, &json!({}))?;
@@ -26,7 +24,10 @@ fn at_once(scene: &Scene, client: &Host, director: &Host) -> Result<()> {
         oracle::sysctl(director, "net.ipv4.vs.conntrack")? == "1",
         "f4: nothing is tracked"
     );
-    ensure!(oracle::sysctl(director, REUSE)? == "1", "f4: not the kernel's default");
+    ensure!(
+        oracle::sysctl(director, CONN_REUSE_MODE)? == "1",
+        "f4: not the kernel's default"
+    );
     let answers = traffic::requests_from_port(client, 40004, &format!("http://{FULL_NAT}"), 8)?;
     scene.step(&format!(
         "f4: FullNAT, one port, tracked: {}; {answers}",
@@ -73,20 +74,20 @@ fn by_direct_routing(scene: &Scene, client: &Host, director: &Host) -> Result<()
     let name = real_server_of("dr", &served);
     quiesce(scene, director, &name, DR)?;
     let pinned = traffic::requests_from_port(client, 40006, &url, 2)?;
-    scene.step(&format!("f5: DR, {served} quiesced, {REUSE}=1: {pinned}"));
+    scene.step(&format!("f5: DR, {served} quiesced, {CONN_REUSE_MODE}=1: {pinned}"));
     pinned.expect_all()?;
     ensure!(pinned.of(&served) == 2, "f5: the README says otherwise: {pinned}");
-    director.run(&format!("sysctl -qw {REUSE}=3"))?;
+    shop::set_conn_reuse_mode(director, 3)?;
     delete(scene, &["realserver", &name])?;
     shop::table(director, "it is gone", |lines| {
         lines.iter().filter(|line| line.contains("-g -w")).count() == 3
     })?;
     let anew = traffic::requests_from_port(client, 40006, &url, 3)?;
-    scene.step(&format!("f5: DR, {served} removed, {REUSE}=3: {anew}"));
+    scene.step(&format!("f5: DR, {served} removed, {CONN_REUSE_MODE}=3: {anew}"));
     anew.expect_all()?;
     ensure!(anew.of(&served) == 0, "f5: {anew}");
     ensure!(
-        oracle::sysctl(director, REUSE)? == "3",
+        oracle::sysctl(director, CONN_REUSE_MODE)? == "3",
         "f5: an administrator's value was changed"
     );
     Ok(())

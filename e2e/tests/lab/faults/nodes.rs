@@ -13,7 +13,7 @@ pub(super) fn nodes_that_go(scene: &Scene) -> Result<()> {
     let (before, client) = open(scene, &NODES)?;
     nobodys_placement(scene)?;
     // Of a real server. It is taken out at once, as one that is off: who is being answered by it then is cut.
-    scene.host("dir1")?.run("sysctl -qw net.ipv4.vs.conn_reuse_mode=3")?;
+    shop::set_conn_reuse_mode(&*scene.host("dir1")?, 3)?;
     scene.control_plane().kubectl(&["delete", "node", "rs2"], None)?;
     let took = table(scene, "dir1", &entries(VIP, &["192.168.56.30"]))?;
     let out = scene.guest().clock()?;
@@ -39,7 +39,7 @@ pub(super) fn nodes_that_go(scene: &Scene) -> Result<()> {
         .iter()
         .partition(|failure| u128::from(began(failure)) < out.as_millis());
     ensure!(lost.is_empty() && cut.len() <= 1, "{answers}");
-    scene.host("dir1")?.run("sysctl -qw net.ipv4.vs.conn_reuse_mode=1")?;
+    shop::set_conn_reuse_mode(&*scene.host("dir1")?, 1)?;
     // Of the director: whoever deletes it says that it is off, so an agent that lives and hears of it takes the VIP back.
     scene.control_plane().kubectl(&["delete", "node", "dir1"], None)?;
     no_placement_of(scene, "dir1")?;

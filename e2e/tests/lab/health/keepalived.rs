@@ -9,9 +9,10 @@ use e2e::product::AgentOptions;
 use e2e::program::Program;
 use e2e::scene::Scene;
 use e2e::topology::{Host, HostPlan, LAN};
+use e2e::traffic;
 use e2e::{clock, oracle};
 
-use crate::shop::{self, LIMIT};
+use crate::shop;
 
 /// `delay_loop 1; connect_timeout 1; retry 1; delay_before_retry 1`.
 const PACE: &str = "intervalSeconds: 1, timeoutSeconds: 1, retries: 1, retryIntervalSeconds: 1";
@@ -179,27 +180,14 @@ fn table(rows: &[(&Failure, [[Found; 2]; 2])]) -> String {
 fn nginx(host: &Host) -> Result<GuestProcess> {
     let folder = format!("/run/beside-{}", host.name);
     let listen: String = PORTS.iter().map(|(port, _)| format!("listen {port}; ")).collect();
-    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-        .iter()
-        .map(|kind| format!("{kind}_temp_path {folder}/{kind};\n"))
-        .collect();
-    let configuration = format!(
-        "worker_processes 1; pid {folder}/pid; error_log stderr notice;
-        events {{ worker_connections 64; }}
-        http {{
-            access_log off; keepalive_timeout 0; {temporary}
+    let http = format!(
+        "keepalive_timeout 0;
             server {{
                 {listen}
                 location / {{ if (-f {folder}/broken) {{ return 500; }} return 200 \"ok\\n\"; }}
-            }}
-        }}"
+            }}"
     );
-    let file = format!("{folder}/nginx.conf");
-    host.guest().write(&file, 0o644, configuration.as_bytes())?;
-    let words = ["nginx", "-p", &folder, "-c", &file, "-g", "daemon off;"];
-    let process = host.start(Program::new(words), "nginx", false)?;
-    process.wait_for("start worker process ", LIMIT)?;
-    Ok(process)
+    traffic::nginx_with(host, &folder, &http)
 }
 
 fn manifests() -> String {

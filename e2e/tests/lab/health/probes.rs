@@ -10,6 +10,7 @@ use e2e::product::AgentOptions;
 use e2e::program::Program;
 use e2e::scene::Scene;
 use e2e::topology::{Host, HostPlan, LAN};
+use e2e::traffic;
 use e2e::{clock, oracle};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use serde_json::Value;
@@ -320,25 +321,11 @@ pub(super) fn with_certificate(host: &Host, authority: &Authority) -> Result<Gue
         host.guest()
             .write(&format!("{folder}/{file}.pem"), 0o600, text.as_bytes())?;
     }
-    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-        .iter()
-        .map(|kind| format!("{kind}_temp_path {folder}/{kind};\n"))
-        .collect();
-    let configuration = format!(
-        "worker_processes 1; pid {folder}/pid; error_log stderr notice;
-        events {{ worker_connections 64; }}
-        http {{
-            access_log off; {temporary}
-            server {{
+    let http = format!(
+        "server {{
                 listen {TLS} ssl; ssl_certificate {folder}/certificate.pem; ssl_certificate_key {folder}/key.pem;
                 location / {{ return 200 \"ok\\n\"; }}
-            }}
-        }}"
+            }}"
     );
-    let file = format!("{folder}/nginx.conf");
-    host.guest().write(&file, 0o644, configuration.as_bytes())?;
-    let words = ["nginx", "-p", &folder, "-c", &file, "-g", "daemon off;"];
-    let process = host.start(Program::new(words), "nginx-tls", false)?;
-    process.wait_for("start worker process ", LIMIT)?;
-    Ok(process)
+    traffic::nginx_with(host, &folder, &http)
 }
